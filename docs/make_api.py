@@ -1,0 +1,73 @@
+"""Writes docs/api.md: every public name with the first line of its docstring."""
+
+from __future__ import annotations
+
+import inspect
+import pathlib
+from types import ModuleType
+
+import rnnjax
+import rnnjax.train
+
+# Values, which cannot have docstrings.
+VALUES = {
+    "Positive": "Annotation for `cell_factory`: a positive, finite number.",
+    "Rate": "Annotation for `cell_factory`: a number in [0, 1).",
+    "Size": "Annotation for `cell_factory`: a positive int.",
+    "PRESETS": "The presets of `init=` by name: rnnjax, flax, torch, keras.",
+}
+
+GROUPS = {
+    "Contract": lambda name, value: name in VALUES or value.__module__ == "rnnjax._cell",
+    "Running": lambda name, value: value.__module__.startswith(
+        ("rnnjax._unroll", "rnnjax._compile")
+    ),
+    "Cells": lambda name, value: value.__module__.startswith("rnnjax.cells") and name.islower(),
+    "Combinators": lambda name, value: value.__module__ == "rnnjax._combine",
+    "Layers": lambda name, value: value.__module__ == "rnnjax.layers",
+    "Sequences": lambda name, value: value.__module__ == "rnnjax.sequences",
+    "Parameters and states": lambda name, value: value.__module__.startswith("rnnjax.cells"),
+    "Initializers": lambda name, value: value.__module__ == "rnnjax.initializers",
+}
+
+
+def public(module: ModuleType) -> dict[str, object]:
+    """The public names of a module that are not modules themselves."""
+    return {
+        name: value
+        for name, value in sorted(vars(module).items(), key=lambda item: item[0].lower())
+        if not name.startswith("_") and not inspect.ismodule(value)
+    }
+
+
+def table(names: dict[str, object]) -> list[str]:
+    """A Markdown table of names and summaries."""
+    rows = ["| name | what it is |", "| --- | --- |"]
+    for name, value in names.items():
+        summary = VALUES.get(name) or (inspect.getdoc(value) or "").splitlines()[0]
+        rows.append(f"| `{name}` | {summary} |")
+    return [*rows, ""]
+
+
+def render() -> str:
+    """The whole page."""
+    lines = [
+        "# Public API",
+        "",
+        "Written by `make docs` from the docstrings, which hold the equations, shapes, errors and",
+        "examples: `help(rnnjax.lstm)`. Units of losses are nats unless a name says bits.",
+        "",
+    ]
+    left = public(rnnjax)
+    for group, belongs in GROUPS.items():
+        names = {name: value for name, value in left.items() if belongs(name, value)}
+        left = {name: value for name, value in left.items() if name not in names}
+        lines += [f"## {group}", "", *table(names)]
+    if left:
+        raise SystemExit(f"no group for {', '.join(left)}: add one to GROUPS")
+    lines += ["## rnnjax.train", "", *table(public(rnnjax.train))]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    pathlib.Path(__file__).with_name("api.md").write_text(render(), encoding="utf-8")

@@ -1,0 +1,50 @@
+"""Recurrent neural networks in JAX: cells as equations, unrolled over time."""
+
+from rnnjax._cell import Cell as Cell
+from rnnjax._cell import Positive as Positive
+from rnnjax._cell import Rate as Rate
+from rnnjax._cell import Size as Size
+from rnnjax._cell import cell_factory as cell_factory
+from rnnjax._cell import noise_keys as noise_keys
+from rnnjax._cell import rekey as rekey
+from rnnjax._combine import stack as stack
+from rnnjax._compile import Plan as Plan
+from rnnjax._compile import plan as plan
+from rnnjax._compile import scan as scan
+from rnnjax._unroll import unroll as unroll
+from rnnjax.cells import DropoutState as DropoutState
+from rnnjax.cells import ElmanParams as ElmanParams
+from rnnjax.cells import EmbedParams as EmbedParams
+from rnnjax.cells import GRUParams as GRUParams
+from rnnjax.cells import LayerNormParams as LayerNormParams
+from rnnjax.cells import LinearParams as LinearParams
+from rnnjax.cells import LSTMParams as LSTMParams
+from rnnjax.cells import LSTMState as LSTMState
+from rnnjax.cells import activation as activation
+from rnnjax.cells import dropout as dropout
+from rnnjax.cells import elman as elman
+from rnnjax.cells import embed as embed
+from rnnjax.cells import gru as gru
+from rnnjax.cells import layer_norm as layer_norm
+from rnnjax.cells import linear as linear
+from rnnjax.cells import lstm as lstm
+from rnnjax.initializers import PRESETS as PRESETS
+from rnnjax.initializers import Initializers as Initializers
+from rnnjax.layers import BidirectionalParams as BidirectionalParams
+from rnnjax.layers import Layer as Layer
+from rnnjax.layers import bidirectional as bidirectional
+from rnnjax.layers import pyramid as pyramid
+from rnnjax.layers import recurrent as recurrent
+from rnnjax.layers import serial as serial
+from rnnjax.sequences import Packed as Packed
+from rnnjax.sequences import bucket as bucket
+from rnnjax.sequences import last as last
+from rnnjax.sequences import max_pool as max_pool
+from rnnjax.sequences import mean_pool as mean_pool
+from rnnjax.sequences import pack as pack
+from rnnjax.sequences import pad as pad
+from rnnjax.sequences import reverse_sequences as reverse_sequences
+from rnnjax.sequences import unpack as unpack
+from rnnjax.sequences import unpad as unpad
+
+__version__ = "0.1.0"

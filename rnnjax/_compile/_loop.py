@@ -1,0 +1,178 @@
+"""One loop of a schedule as a function that can be run, and tapped, by `lax.scan`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from rnnjax._compile._cut import Cut, cut_of, free_axis
+from rnnjax._compile._primitives import worth_keeping
+from rnnjax._compile._run import Clock
+from rnnjax._compile._schedule import Product, Schedule, Stage
+from rnnjax._compile._trace import Equation, Var, among, apply, inputs, read, variables, zeros
+
+Values = Sequence[Any]
+
+
+class Sink(NamedTuple):
+    """Where the tangent of a product goes: a variable of the loop, or a piece of one.
+
+    Attributes:
+      product: Index of the product.
+      var: The variable whose tangent gains.
+      cut: The cut that makes the variable from the product, if it is not the product itself.
+      piece: Which piece of that cut it is.
+      through: A variable read at each step and used for nothing but being added to `var`. What
+        `var` gains can be added to it, outside of the loop; otherwise it needs a tap.
+    """
+
+    product: int
+    var: Var
+    cut: Cut | None
+    piece: int
+    through: Var | None
+
+
+class Loop:
+    """A loop of a schedule.
+
+    Attributes:
+      products: Products that get their weight as an argument of their own.
+      weights: The weight variable of each product.
+      consts: The other variables that are fixed.
+      xs: The variables that are read at each step.
+    """
+
+    def __init__(
+        self, schedule: Schedule, stage: Stage, clock: Clock, products: Sequence[Product] = ()
+    ):
+        self.clock = clock
+        self.eqns = stage.eqns
+        self.products = products
+        self.weights = [product.weight for product in products]
+        self.carry = [schedule.program.carry[i] for i in stage.carries]
+        self.next = [schedule.program.next[i] for i in stage.carries]
+        self.writes = stage.writes
+        self._at = {product.position: i for i, product in enumerate(products)}
+        self._outputs = {*variables(self.next), *self.writes}
+        self._users: dict[Var, list[Equation]] = {}
+        used = {*variables(self.next)}
+        for position, eqn in enumerate(self.eqns):
+            used.update(inputs(eqn) if position not in self._at else ())
+            for v in variables(eqn.invars):
+                self._users.setdefault(v, []).append(eqn)
+        self.consts = [v for v in stage.reads if v in used and v not in schedule.varying]
+        self.xs = [v for v in stage.reads if v in schedule.varying]
+
+    def run(
+        self,
+        weights: Values,
+        consts: Values,
+        carry: Values,
+        xs: Values,
+        taps: Mapping[Var, Any] | None = None,
+        learned: Sequence[int] = (),
+    ) -> tuple[tuple[Values, Values], Values]:
+        """Runs the loop.
+
+        Args:
+          weights: Values of `self.weights`.
+          consts: Values of `self.consts`.
+          carry: The carries before the first step.
+          xs: Values of `self.xs`, over time.
+          taps: For some variables what their tangent gains, over time.
+          learned: Products whose factor is wanted.
+
+        Returns:
+          The carries after the last step and the values of `self.writes` over time; and the
+          factors of the learned products over time.
+        """
+        taps = taps or {}
+        fixed = dict(zip(self.consts, consts, strict=True))
+
+        def body(carry: Values, now: tuple[Values, Values]) -> tuple[Values, Any]:
+            env = {**fixed, **dict(zip(self.carry, carry, strict=True))}
+            env.update(zip(self.xs, now[0], strict=True))
+            tap_of = dict(zip(taps, now[1], strict=True))
+            for position, eqn in enumerate(self.eqns):
+                if position in self._at:
+                    product = self._at[position]
+                    factor = env[self.products[product].factor]
+                    outs = [self.multiply(product, factor, weights[product])]
+                else:
+                    outs = apply(eqn, *read(env, inputs(eqn)))
+                for var, out in zip(eqn.outvars, outs, strict=True):
+                    env[var] = tapped(out, tap_of[var]) if var in tap_of else out
+            factors = read(env, [self.products[i].factor for i in learned])
+            return read(env, self.next), (read(env, self.writes), factors)
+
+        if learned:
+            # What is kept for the gradient is written to fresh memory at every step, which costs
+            # more than computing sums and products of kept values again.
+            body = jax.checkpoint(body, policy=worth_keeping, prevent_cse=False)
+        last, (outs, factors) = self.clock.scan(body, list(carry), (list(xs), list(taps.values())))
+        return (last, outs), factors
+
+    def multiply(self, product: int, factor: Any, weight: Any) -> Any:
+        """One product at one step, by its weight or by a part of it."""
+        position, factor_var, _ = self.products[product]
+        eqn = self.eqns[position]
+        pair = (factor, weight) if eqn.invars[0] is factor_var else (weight, factor)
+        return eqn.primitive.bind(*pair, **eqn.params)
+
+    def sinks(self, product: int) -> list[Sink]:
+        """Where the tangent of a product goes."""
+        (out,) = self.eqns[self.products[product].position].outvars
+        cuts = [(eqn, cut_of(eqn)) for eqn in self._users.get(out, ())]
+        if out in self._outputs or not all(cut for _, cut in cuts):
+            return [Sink(product, out, None, 0, self._through(out))]
+        return [
+            Sink(product, var, cut, piece, self._through(var))
+            for eqn, cut in cuts
+            for piece, var in enumerate(eqn.outvars)
+        ]
+
+    def _through(self, var: Var) -> Var | None:
+        users = self._users.get(var, ())
+        if var in self._outputs or len(users) != 1 or users[0].primitive.name != "add":
+            return None
+        for other in users[0].invars:
+            if among(other, self.xs) and other not in self._outputs and other.aval == var.aval:
+                return other if len(self._users[other]) == 1 else None
+        return None
+
+    def gains(self, sinks: Sequence[Sink], factors: Any, weight: Any) -> list[Any]:
+        """What the sinks of one product gain by `weight`, over time."""
+        made: dict[Cut | None, list[Any]] = {}
+        for product, _, cut, _, _ in sinks:
+            if cut in made:
+                continue
+            eqn = self.eqns[self.products[product].position]
+            side = int(eqn.invars[0] is self.products[product].factor)
+            axis = free_axis(eqn, side, cut.axis) if cut else None
+
+            def over_time(weight: Any, product: int = product) -> Any:
+                return jax.vmap(lambda factor: self.multiply(product, factor, weight))(factors)
+
+            if cut and axis is not None:
+                made[cut] = [over_time(part) for part in cut.of(weight, axis)]
+            else:
+                whole = over_time(weight)
+                made[cut] = jax.vmap(cut.of)(whole) if cut else [whole]
+        return [made[sink.cut][sink.piece] for sink in sinks]
+
+    def zero(self, var: Var) -> Any:
+        """What a tap adds when nothing is gained."""
+        return zeros(self.clock.length, var)
+
+
+@jax.custom_jvp
+def tapped(value: Any, tap: Any) -> Any:
+    """`value`, whose tangent gains that of `tap`. The tap's own value is never used."""
+    del tap
+    return value
+
+
+tapped.defjvp(lambda primals, tangents: (primals[0], tangents[0] + tangents[1]))

@@ -1,0 +1,89 @@
+"""What the cells share: the names of activations, and checks of their inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._cell import Array, as_spec
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "identity": lambda x: x,
+    "sigmoid": jax.nn.sigmoid,
+    "gelu": jax.nn.gelu,
+    "silu": jax.nn.silu,
+    "elu": jax.nn.elu,
+    "softplus": jax.nn.softplus,
+}
+
+
+def _activation(what: str, value: Any) -> Any:
+    if not callable(value) and not isinstance(value, str):
+        raise TypeError(f"{what} must be a function or a name, got {value!r}")
+    if isinstance(value, str) and value not in ACTIVATIONS:
+        names = ", ".join(ACTIVATIONS)
+        raise ValueError(f"{what} must be a function or one of {names}, got {value!r}")
+    return value
+
+
+Activation = Annotated[str | Callable[[Array], Array], _activation]
+
+
+def as_function(value: str | Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """The function an activation stands for."""
+    return ACTIVATIONS[value] if isinstance(value, str) else value
+
+
+def label(value: str | Callable[[Array], Array]) -> str:
+    """How a cell's name shows an activation."""
+    return value if isinstance(value, str) else getattr(value, "__name__", repr(value))
+
+
+def vector_spec(name: str, x_spec: Any) -> tuple[int, Any]:
+    """Features and floating dtype of a vector input's spec; an int n means a float vector [n].
+
+    Raises:
+      TypeError: the spec is not floating, or not of one array.
+      ValueError: the spec is not of one axis.
+    """
+    x_spec = as_spec(x_spec)
+    if not hasattr(x_spec, "shape"):
+        raise TypeError(
+            f"{name} needs one array as input, got x_spec {type(x_spec).__name__}: pass its number "
+            "of features, or a jax.ShapeDtypeStruct"
+        )
+    check_floating(name, x_spec)
+    if len(x_spec.shape) != 1:
+        raise ValueError(f"{name} needs vectors as inputs, got shape {list(x_spec.shape)} a step")
+    return x_spec.shape[0], x_spec.dtype
+
+
+def vector(name: str, x: Array, w: Array) -> Array:
+    """x [*B, D], checked against weights w [D, ...] and brought to their dtype.
+
+    The parameters' dtype decides what a cell computes in, so that f32 inputs to bf16 parameters
+    leave the state's dtype alone.
+
+    Raises:
+      TypeError: x is not floating.
+      ValueError: x has another number of features than w expects.
+    """
+    check_floating(name, x)
+    if x.shape[-1:] != w.shape[:1]:
+        got = f"{x.shape[-1]} features" if x.ndim else "no feature axis"
+        raise ValueError(f"{name}: xs has {got}, params expect {w.shape[0]}")
+    return x.astype(w.dtype)
+
+
+def check_floating(name: str, x: Any) -> None:
+    """Raises TypeError unless x is floating."""
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(
+            f"{name} needs floating-point xs, got {x.dtype}: "
+            "embed tokens with embed(vocabulary_size, size), or convert with xs.astype(float)"
+        )

@@ -1,0 +1,381 @@
+"""Floor 3: layers, for what needs the whole sequence at once.
+
+A cell is enough wherever the future does not matter, and it streams. A `Layer` takes the sequence:
+to run it in both directions, or to halve its time axis between layers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._cell import (
+    Array,
+    Cell,
+    InitFn,
+    Params,
+    PyTree,
+    Recipe,
+    Size,
+    State,
+    as_spec,
+    cell_factory,
+    one_of,
+    rekey,
+)
+from rnnjax._check import sequence_sizes
+from rnnjax._unroll import select_rows, unroll, valid_steps
+
+
+class ApplyFn(Protocol):
+    """Runs a layer over a sequence."""
+
+    def __call__(
+        self,
+        params: Params,
+        xs: PyTree,
+        *,
+        state: State | None = None,
+        lengths: Array | None = None,
+        mask: Array | None = None,
+        resets: Array | None = None,
+        key: Array | None = None,
+    ) -> tuple[State, PyTree]:
+        """Arguments as in `rnnjax.unroll`; see `Layer`."""
+        ...
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layer(Recipe):
+    """A function of a whole sequence, with parameters and a state.
+
+    Like a Cell it is static, and layers made by equal calls are equal.
+
+    Attributes:
+      name: how errors and benchmark rows call it.
+      init: `(key, x_spec) -> params`; `x_spec` describes one unbatched step, as for a Cell.
+      apply: `(params, xs, *, state, lengths, mask, resets, key) -> (state, ys)`, time first.
+        `state=None` is a fresh start. With a `key` noise is drawn from it, without one there is
+        none.
+      time_factor: how many input steps make one output step.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnnjax
+      >>> encoder = rnnjax.serial(
+      ...     rnnjax.bidirectional(rnnjax.lstm(8)), rnnjax.pyramid(), rnnjax.linear(4)
+      ... )
+      >>> params = encoder.init(jax.random.key(0), 3)
+      >>> lengths = jnp.array([6, 5])
+      >>> state, ys = encoder.apply(params, jnp.ones((6, 2, 3)), lengths=lengths)
+      >>> print(ys.shape, encoder.output_lengths(lengths))
+      (3, 2, 4) [3 3]
+    """
+
+    name: str
+    init: InitFn
+    apply: ApplyFn
+    time_factor: int = 1
+
+    def output_lengths(self, lengths: Array) -> Array:
+        """The lengths of the outputs for inputs of these lengths: ⌈lengths / time_factor⌉."""
+        return -(-lengths // self.time_factor)
+
+
+@cell_factory
+def recurrent(cell: Cell) -> Layer:
+    """Runs a cell forwards in time: `rnnjax.unroll` as a layer.
+
+    Args:
+      cell: the cell.
+
+    Returns:
+      A Layer with the cell's parameters and state.
+
+    Raises:
+      TypeError: `cell` is not a Cell.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnnjax
+      >>> layer = rnnjax.recurrent(rnnjax.gru(4))
+      >>> params = layer.init(jax.random.key(0), 3)
+      >>> h, ys = layer.apply(params, jnp.ones((5, 2, 3)))
+      >>> ys.shape
+      (5, 2, 4)
+    """
+    _require_cell("recurrent: cell", cell)
+    return Layer(name=f"recurrent({cell.name})", init=cell.init, apply=_runner(cell))
+
+
+class BidirectionalParams(NamedTuple):
+    """Parameters of `bidirectional`, or its states.
+
+    Attributes:
+      forward: those of the cell that runs forwards in time.
+      backward: those of the cell that runs backwards.
+    """
+
+    forward: Any
+    backward: Any
+
+
+@cell_factory
+def bidirectional(
+    forward: Cell,
+    backward: Cell | None = None,
+    *,
+    merge: Annotated[str, one_of("concat", "sum", "mean", "separate")] = "concat",
+) -> Layer:
+    """Runs one cell forwards and another backwards over the same sequence.
+
+        →h_t = forward(→h_{t-1}, x_t)        t = 1 .. n
+        ←h_t = backward(←h_{t+1}, x_t)       t = n .. 1
+        y_t = [→h_t, ←h_t]                   merge="concat"
+
+    Both directions respect lengths, masks and resets: the backward one starts at each row's last
+    real step, and at the last step of each sequence that `resets` separates.
+
+    Args:
+      forward: the cell that runs forwards.
+      backward: the cell that runs backwards; None for one equal to `forward`. Its parameters are
+        its own in any case.
+      merge: how the outputs meet: "concat" along the features, "sum", "mean", or "separate" for
+        the pair (forward, backward).
+
+    Returns:
+      A Layer whose parameters and state are `BidirectionalParams`.
+
+    Raises:
+      TypeError: an argument is not a Cell.
+      ValueError: `merge` is an unknown name.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnnjax
+      >>> layer = rnnjax.bidirectional(rnnjax.gru(4))
+      >>> params = layer.init(jax.random.key(0), 3)
+      >>> state, ys = layer.apply(params, jnp.ones((5, 2, 3)), lengths=jnp.array([5, 2]))
+      >>> ys.shape, state.backward.shape
+      ((5, 2, 8), (2, 4))
+
+    Reference:
+      Schuster & Paliwal, Bidirectional Recurrent Neural Networks, IEEE Transactions on Signal
+      Processing 45(11), 1997.
+    """
+    backward = forward if backward is None else backward
+    _require_cell("bidirectional: forward", forward)
+    _require_cell("bidirectional: backward", backward)
+    cells = BidirectionalParams(forward, backward)
+    run = BidirectionalParams(_runner(forward), _runner(backward, reverse=True))
+
+    def init(key: Array, x_spec: PyTree) -> BidirectionalParams:
+        keys = jax.random.split(key)
+        return BidirectionalParams(
+            *(cell.init(k, x_spec) for cell, k in zip(cells, keys, strict=True))
+        )
+
+    def apply(
+        params: BidirectionalParams,
+        xs: PyTree,
+        *,
+        state: BidirectionalParams | None = None,
+        key: Array | None = None,
+        **rows: Array | None,
+    ) -> tuple[BidirectionalParams, PyTree]:
+        states = (None, None) if state is None else state
+        keys = (None, None) if key is None else jax.random.split(key)
+        (s_f, y_f), (s_b, y_b) = (
+            run_one(p, xs, state=s, key=k, **rows)
+            for run_one, p, s, k in zip(run, params, states, keys, strict=True)
+        )
+        return BidirectionalParams(s_f, s_b), _MERGES[merge](y_f, y_b)
+
+    names = dict.fromkeys((forward.name, backward.name))
+    return Layer(name=f"bidirectional({', '.join(names)})", init=init, apply=apply)
+
+
+_MERGES = {
+    "concat": lambda f, b: jax.tree.map(lambda f, b: jnp.concatenate([f, b], axis=-1), f, b),
+    "sum": lambda f, b: jax.tree.map(jnp.add, f, b),
+    "mean": lambda f, b: jax.tree.map(lambda f, b: (f + b) / 2, f, b),
+    "separate": lambda f, b: (f, b),
+}
+
+
+@cell_factory
+def pyramid(factor: Size = 2) -> Layer:
+    """Joins each `factor` consecutive steps into one: [T, *B, D] to [⌈T/factor⌉, *B, factor D].
+
+        y_t = [x_{2t}, x_{2t+1}]
+
+    What lies beyond a row's length, or beyond T, is joined as zeros. An output step is real when
+    one of its input steps is. Between bidirectional layers it makes the listener of
+    Listen, Attend and Spell.
+
+    Args:
+      factor: how many steps become one.
+
+    Returns:
+      A Layer with the parameters () and the state (), and this `time_factor`.
+
+    Raises:
+      TypeError: `factor` is not an int.
+      ValueError: `factor` is below 1. When applied: `resets` is given, since a reset inside a
+        group has no meaning.
+
+    Example:
+      >>> import jax.numpy as jnp, rnnjax
+      >>> _, ys = rnnjax.pyramid().apply((), jnp.arange(5.0)[:, None])
+      >>> print(ys)
+      [[0. 1.]
+       [2. 3.]
+       [4. 0.]]
+
+    Reference:
+      Chan, Jaitly, Le & Vinyals, Listen, Attend and Spell, ICASSP 2016, arXiv:1508.01211.
+    """
+
+    def apply(
+        params: tuple[()],
+        xs: Array,
+        *,
+        state: tuple[()] | None = None,
+        lengths: Array | None = None,
+        mask: Array | None = None,
+        resets: Array | None = None,
+        key: Array | None = None,
+    ) -> tuple[tuple[()], Array]:
+        if resets is not None:
+            raise ValueError("pyramid cannot keep resets: give each sequence a row of its own")
+        valid = valid_steps(xs.shape[0], xs.shape[1:-1], lengths, mask)
+        if valid is not None:
+            xs = select_rows(valid, xs, jnp.zeros_like(xs))
+        groups = jnp.moveaxis(_grouped(xs, factor), 1, -2)  # [T', *B, factor, D]
+        return (), groups.reshape(*groups.shape[:-2], factor * xs.shape[-1])
+
+    return Layer(
+        name=f"pyramid({factor})",
+        init=lambda key, x_spec: (),
+        apply=apply,
+        time_factor=factor,
+    )
+
+
+def _grouped(xs: Array, factor: int) -> Array:
+    """[T, ...] to [⌈T/factor⌉, factor, ...], the last group filled with zeros."""
+    padding = [(0, -xs.shape[0] % factor), *((0, 0) for _ in xs.shape[1:])]
+    return jnp.pad(xs, padding).reshape(-(-xs.shape[0] // factor), factor, *xs.shape[1:])
+
+
+def _layers(what: str, value: tuple[Any, ...]) -> tuple[Layer, ...]:
+    if not value:
+        raise ValueError("serial needs at least one layer, got none")
+    for i, layer in enumerate(value):
+        if not isinstance(layer, Cell | Layer):
+            raise TypeError(f"{what}[{i}] must be a Layer or a Cell, got {layer!r}")
+    return tuple(recurrent(layer) if isinstance(layer, Cell) else layer for layer in value)
+
+
+@cell_factory
+def serial(*layers: Annotated[Any, _layers]) -> Layer:
+    """Feeds each layer's whole output sequence to the next.
+
+    Lengths and masks follow through layers which shorten the time axis.
+
+    Args:
+      *layers: Layers, or Cells, which run forwards in time.
+
+    Returns:
+      A Layer whose parameters and state are tuples with one entry a layer.
+
+    Raises:
+      TypeError: an argument is neither a Layer nor a Cell.
+      ValueError: there is no layer.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnnjax
+      >>> deep = rnnjax.serial(*[rnnjax.bidirectional(rnnjax.lstm(8))] * 2, rnnjax.linear(5))
+      >>> params = deep.init(jax.random.key(0), 3)
+      >>> state, ys = deep.apply(params, jnp.ones((7, 2, 3)), lengths=jnp.array([7, 0]))
+      >>> ys.shape, state[1].forward.h.shape
+      ((7, 2, 5), (2, 8))
+    """
+
+    def init(key: Array, x_spec: PyTree) -> tuple:
+        params, x_spec = [], as_spec(x_spec)
+        for i, layer in enumerate(layers):
+            params.append(layer.init(jax.random.fold_in(key, i), x_spec))
+            x_spec = output_spec(layer, params[-1], x_spec)
+        return tuple(params)
+
+    def apply(
+        params: tuple,
+        xs: PyTree,
+        *,
+        state: tuple | None = None,
+        lengths: Array | None = None,
+        mask: Array | None = None,
+        resets: Array | None = None,
+        key: Array | None = None,
+    ) -> tuple[tuple, PyTree]:
+        states = (None,) * len(layers) if state is None else state
+        new = []
+        for i, (layer, p, s) in enumerate(zip(layers, params, states, strict=True)):
+            k = None if key is None else jax.random.fold_in(key, i)
+            s, xs = layer.apply(p, xs, state=s, lengths=lengths, mask=mask, resets=resets, key=k)
+            new.append(s)
+            lengths = None if lengths is None else layer.output_lengths(lengths)
+            mask = None if mask is None else _grouped(mask, layer.time_factor).any(axis=1)
+        return tuple(new), xs
+
+    factor = 1
+    for layer in layers:
+        factor *= layer.time_factor
+    return Layer(
+        name=f"serial({', '.join(layer.name for layer in layers)})",
+        init=init,
+        apply=apply,
+        time_factor=factor,
+    )
+
+
+def output_spec(layer: Layer, params: Params, x_spec: PyTree) -> PyTree:
+    """The spec of one unbatched output step, for inputs of this spec."""
+
+    def with_time(x: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((layer.time_factor, *x.shape), x.dtype)
+
+    _, ys = jax.eval_shape(layer.apply, params, jax.tree.map(with_time, as_spec(x_spec)))
+    return jax.tree.map(lambda y: jax.ShapeDtypeStruct(y.shape[1:], y.dtype), ys)
+
+
+def _runner(cell: Cell, *, reverse: bool = False) -> ApplyFn:
+    """`unroll` of a cell as the `apply` of a layer."""
+
+    def apply(
+        params: Params,
+        xs: PyTree,
+        *,
+        state: State | None = None,
+        lengths: Array | None = None,
+        mask: Array | None = None,
+        resets: Array | None = None,
+        key: Array | None = None,
+    ) -> tuple[State, PyTree]:
+        if key is not None and state is not None:
+            state = rekey(cell, state, key)
+        elif key is not None:
+            _, batch = sequence_sizes(cell, params, None, xs, None, lengths, 0)
+            state = cell.initial_state(params, batch, key=key)
+        return unroll(
+            cell, params, state, xs, lengths=lengths, mask=mask, resets=resets, reverse=reverse
+        )
+
+    return apply
+
+
+def _require_cell(what: str, value: Any) -> None:
+    if not isinstance(value, Cell):
+        raise TypeError(f"{what} must be a Cell, got {value!r}")

@@ -1,0 +1,35 @@
+"""Floor 4: training. Losses, optimizers, truncated back-propagation, checkpoints, text."""
+
+from rnnjax.train.baselines import baselines as baselines
+from rnnjax.train.baselines import compressors as compressors
+from rnnjax.train.baselines import interpolated_ngram as interpolated_ngram
+from rnnjax.train.checkpoint import CheckpointError as CheckpointError
+from rnnjax.train.checkpoint import checkpoints as checkpoints
+from rnnjax.train.checkpoint import load_checkpoint as load_checkpoint
+from rnnjax.train.checkpoint import load_meta as load_meta
+from rnnjax.train.checkpoint import save_checkpoint as save_checkpoint
+from rnnjax.train.data import Streams as Streams
+from rnnjax.train.data import Text as Text
+from rnnjax.train.data import Vocabulary as Vocabulary
+from rnnjax.train.data import read_text as read_text
+from rnnjax.train.data import standard_library_text as standard_library_text
+from rnnjax.train.data import streams as streams
+from rnnjax.train.evaluate import evaluate as evaluate
+from rnnjax.train.language_model import LanguageModelConfig as LanguageModelConfig
+from rnnjax.train.language_model import generate_from_run as generate_from_run
+from rnnjax.train.language_model import train_language_model as train_language_model
+from rnnjax.train.loop import fit as fit
+from rnnjax.train.losses import TokenLoss as TokenLoss
+from rnnjax.train.losses import bits_per_token as bits_per_token
+from rnnjax.train.losses import cross_entropy as cross_entropy
+from rnnjax.train.losses import perplexity as perplexity
+from rnnjax.train.optimizer import clip_by_global_norm as clip_by_global_norm
+from rnnjax.train.optimizer import global_norm as global_norm
+from rnnjax.train.optimizer import optimizer as optimizer
+from rnnjax.train.sample import generate as generate
+from rnnjax.train.step import Metrics as Metrics
+from rnnjax.train.step import NonFiniteError as NonFiniteError
+from rnnjax.train.step import TrainState as TrainState
+from rnnjax.train.step import check_finite as check_finite
+from rnnjax.train.step import init_train_state as init_train_state
+from rnnjax.train.step import make_train_step as make_train_step

@@ -1,0 +1,149 @@
+"""The training loop: steps, a live display, validation, and a record of all of it."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rnnjax import Cell
+from rnnjax.train.data import Streams
+from rnnjax.train.losses import bits_per_token
+from rnnjax.train.step import Metrics, TrainState, check_finite, make_train_step
+
+Record = dict[str, Any]
+
+
+def fit(
+    cell: Cell,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    source: Streams,
+    *,
+    steps: int,
+    clip_norm: float = 0.0,
+    validate: Callable[[TrainState], float] | None = None,
+    validate_every: int = 0,
+    record: Callable[[Record], None] = lambda record: None,
+    restart_rate: float = 0.0,
+    max_skips: int = 10,
+) -> TrainState:
+    """Trains a model of symbols up to a number of steps, and shows how it goes.
+
+    Args:
+      cell: the model.
+      optimizer: what `init_train_state` was given.
+      state: where to start; its buffers are donated.
+      source: the text, as parallel streams.
+      steps: the step count at which to end.
+      clip_norm: the optimizer's clipping threshold, for the share of clipped steps; 0 for none.
+      validate: state -> nats a symbol on text that is not trained on.
+      validate_every: how many steps lie between two validations; 0 for the end alone.
+      record: called with a dict for every step and every validation.
+      restart_rate: how often a stream starts a window afresh; see `make_train_step`.
+      max_skips: how many skipped steps in a row end the run; see `make_train_step`.
+
+    Returns:
+      The state after the last step.
+
+    Raises:
+      NonFiniteError: too many steps in a row were skipped; names the step and the culprit.
+    """
+    train_step = make_train_step(cell, optimizer, restart_rate=restart_rate, max_skips=max_skips)
+    batch_size = source.symbols.shape[1]
+    with _Display(steps, clip_norm, batch_size * source.window, record) as display:
+        pending: Metrics | None = None
+        for step in range(int(state.step), steps):
+            xs, targets, restart = source.batch(step)
+            if restart and step:  # the text starts again, and so do the streams' states
+                key = jax.random.fold_in(state.key, step)
+                carried = cell.initial_state(state.params, (batch_size,), key=key)
+                state = state._replace(carried=carried)
+            state, metrics = train_step(state, xs, targets)
+            if pending is not None:  # one step behind, so that the device never waits for us
+                display.show(step - 1, pending)
+            pending = metrics
+            ended = step == steps - 1
+            if ended or (step + 1) % 10 == 0:
+                check_finite(state, max_skips)
+            if validate is not None and (
+                ended or (validate_every and (step + 1) % validate_every == 0)
+            ):
+                jax.block_until_ready(state)  # the step's own time is not the validation's
+                display.validate(step, functools.partial(validate, state))
+        if pending is not None:
+            display.show(steps - 1, pending)
+    return state
+
+
+class _Display:
+    """A progress bar on a terminal, a line now and then elsewhere; and the record either way."""
+
+    def __init__(self, steps: int, clip_norm: float, tokens: int, record: Callable[[Record], None]):
+        self.steps, self.clip_norm, self.tokens, self.record = steps, clip_norm, tokens, record
+        self.console = Console(stderr=True)
+        self.progress = Progress(
+            TextColumn("step {task.completed}/{task.total}"),
+            BarColumn(),
+            TextColumn("{task.fields[line]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.progress.add_task("", total=steps, line="compiling")
+        self.loss = self.shown = None
+        self.clipped = self.skipped = self.count = 0
+        self.validation = ""
+
+    def __enter__(self) -> _Display:
+        self.progress.start()
+        self.start = self.since = time.perf_counter()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.progress.stop()
+
+    def show(self, step: int, metrics: Metrics) -> None:
+        loss, norm, skipped = (x.item() for x in jax.device_get(metrics))
+        now = time.perf_counter()
+        clipped = not skipped and bool(self.clip_norm) and norm > self.clip_norm
+        self.clipped, self.count = self.clipped + clipped, self.count + 1
+        self.skipped += skipped
+        if self.count == 1:
+            self.since = now  # the first step compiled
+        if not skipped:
+            self.loss = loss if self.loss is None else 0.95 * self.loss + 0.05 * loss
+        rate = (self.count - 1) * self.tokens / max(now - self.since, 1e-9)
+        average = float("nan") if self.loss is None else self.loss
+        line = (
+            f"loss {average:.3f} nats, {bits_per_token(average):.3f} bits/char"
+            f"{self.validation} · gradient {norm:.2f} · {self.clipped / self.count:.0%} clipped"
+            f"{f' · {self.skipped} skipped' if self.skipped else ''} · {rate:,.0f} tokens/s"
+        )
+        self.progress.update(self.task, completed=step + 1, line=line)
+        if self.progress.disable and (step + 1) % max(1, self.steps // 20) == 0:
+            left = (self.steps - step - 1) * (now - self.since) / max(1, self.count - 1)
+            self.console.print(f"step {step + 1}/{self.steps} · {line} · {left:.0f} s left")
+        self.record(
+            {
+                "step": step + 1,
+                "loss": loss,
+                "grad_norm": norm,
+                "clipped": clipped,
+                "skipped": skipped,
+                "seconds": round(now - self.start, 6),
+            }
+        )
+
+    def validate(self, step: int, validation: Callable[[], float]) -> None:
+        start = time.perf_counter()
+        nats = validation()
+        self.since += time.perf_counter() - start  # not the time of training steps
+        self.validation = f" (validation {bits_per_token(nats):.3f})"
+        self.record({"step": step + 1, "validation_loss": nats})

@@ -1,0 +1,65 @@
+"""The picture of a run."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from typing import Any
+
+import numpy as np
+
+
+def plot_training(records: list[dict[str, Any]], clip_norm: float, file: pathlib.Path) -> None:
+    """Draws loss and gradient norm over steps.
+
+    Args:
+      records: what the loop recorded: one dict a step, and one a validation.
+      clip_norm: the clipping threshold, drawn as a line; 0 for none.
+      file: where to write the PNG.
+    """
+    from matplotlib.figure import Figure  # no global state, no display
+
+    steps = [r for r in records if "loss" in r]
+    validations = [r for r in records if "validation_loss" in r]
+    t = np.array([r["step"] for r in steps])
+    bits = np.array([r["loss"] for r in steps]) / math.log(2)
+    norms = np.array([r["grad_norm"] for r in steps])
+
+    figure = Figure(figsize=(9, 6.5), layout="constrained")
+    loss, gradient = figure.subplots(2, 1, sharex=True)
+    loss.plot(t, bits, color="tab:blue", alpha=0.25, linewidth=0.8, label="each step")
+    loss.plot(t, _smooth(bits), color="tab:blue", label="training, smoothed")
+    loss.plot(
+        [r["step"] for r in validations],
+        [r["validation_loss"] / math.log(2) for r in validations],
+        "o-",
+        color="tab:orange",
+        label="validation",
+    )
+    finite = bits[np.isfinite(bits)]
+    if finite.size:
+        loss.set_ylim(0.95 * finite.min(), 1.05 * np.quantile(finite, 0.995))
+    loss.set_ylabel("bits per character")
+    loss.legend()
+
+    gradient.semilogy(t, norms, color="tab:gray", alpha=0.4, linewidth=0.8, label="each step")
+    gradient.semilogy(t, _smooth(norms), color="black", label="smoothed")
+    if clip_norm:
+        share = np.mean([r["clipped"] for r in steps])
+        gradient.axhline(
+            clip_norm, color="tab:red", linestyle="--", label=f"clip at {clip_norm:g} ({share:.0%})"
+        )
+    gradient.set_ylabel("gradient norm before clipping")
+    gradient.set_xlabel("step")
+    gradient.legend()
+    for axes in (loss, gradient):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, dpi=120)
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Running mean over 2 % of the steps, with shorter windows at the ends."""
+    width = max(1, len(values) // 50)
+    weights = np.ones(width)
+    return np.convolve(values, weights, "same") / np.convolve(np.ones(len(values)), weights, "same")

@@ -1,0 +1,87 @@
+"""Every cell once, with inputs to run it on: adding a cell is one line here."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import rnnjax
+
+V, D = 5, 3
+
+
+def floats(rng, shape):
+    return rng.normal(0, 1, (*shape, D))
+
+
+def sine(x):
+    return jnp.sin(x)
+
+
+def tokens(rng, shape):
+    return rng.integers(0, V, shape)
+
+
+CELLS = {
+    "elman": (rnnjax.elman(4), floats),
+    "elman-relu": (rnnjax.elman(4, activation="relu"), floats),
+    "elman-function": (rnnjax.elman(4, activation=sine), floats),
+    "lstm": (rnnjax.lstm(4), floats),
+    "gru-after": (rnnjax.gru(4), floats),
+    "gru-before": (rnnjax.gru(4, reset="before"), floats),
+    "embed": (rnnjax.embed(V, 3), tokens),
+    "linear": (rnnjax.linear(4), floats),
+    "activation": (rnnjax.activation("tanh"), floats),
+    "dropout": (rnnjax.dropout(0.4), floats),
+    "layer_norm": (rnnjax.layer_norm(), floats),
+    "stack": (
+        rnnjax.stack(
+            rnnjax.layer_norm(),
+            rnnjax.lstm(4),
+            rnnjax.dropout(0.4),
+            rnnjax.gru(3),
+            rnnjax.linear(2),
+        ),
+        floats,
+    ),
+    "language-model": (
+        rnnjax.stack(rnnjax.embed(V, 3), rnnjax.dropout(0.4), rnnjax.lstm(4), rnnjax.linear(V)),
+        tokens,
+    ),
+}
+# One of each kind of state, for the tests that compile much.
+FEW = ("lstm", "gru-before", "stack", "language-model")
+
+
+def inputs(name, shape, seed=0):
+    """xs of leading shape [T, *B], at the default precision."""
+    xs = CELLS[name][1](np.random.default_rng(seed), shape)
+    return jnp.asarray(xs, float if xs.dtype.kind == "f" else int)
+
+
+def spec(name):
+    return jax.eval_shape(functools.partial(inputs, name, ()))
+
+
+def parameters(name, seed=0):
+    """What `init` draws, moved off the zeros and ones it may hold."""
+    cell, _ = CELLS[name]
+    params = cell.init(jax.random.key(seed), spec(name))
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda a: a + jnp.asarray(rng.normal(0, 0.3, a.shape), a.dtype), params)
+
+
+def state(name, params, batch, key=None, seed=0):
+    """A state away from the initial one: noise in every float, `key`'s masks."""
+    fresh = CELLS[name][0].initial_state(params, batch, key=key)
+    rng = np.random.default_rng(seed)
+
+    def move(leaf):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return leaf
+        return leaf + jnp.asarray(rng.normal(0, 0.5, leaf.shape), leaf.dtype)
+
+    return jax.tree.map(move, fresh)

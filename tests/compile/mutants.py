@@ -1,0 +1,163 @@
+"""Faults of the compiler: `(what, file, old text, new text, tests that must fail)`.
+
+Planted one at a time by tests/mutation.py, in a copy.
+"""
+
+
+def _file(name: str) -> str:
+    return f"rnnjax/_compile/_{name}.py"
+
+
+def _named(*steps: str) -> tuple[str, ...]:
+    """Values and gradients of some of the named steps."""
+    return (
+        "tests/compile/test_plan.py",
+        "-k",
+        f"test_values_and_gradients and ({' or '.join(steps)})",
+    )
+
+
+def _rewritten(step: str) -> tuple[str, ...]:
+    return "tests/compile/test_rewrite.py", "-k", f"one_step_is_the_same and {step}"
+
+
+_DELAYED = "lax.concatenate([first[None], lax.slice_in_dim(values, 0, -1)], 0)"
+_OF_TRANSFORMS = "tests/compile/test_transforms.py"
+
+MUTANTS = [
+    (
+        "compiler: a use of a shared weight adds nothing to its gradient",
+        _file("defer"),
+        "loop.gains(sinks[i], factor, d_weight)",
+        "loop.gains(sinks[i], factor, d_weight if i == 0 else 0 * d_weight)",
+        _named("twice"),
+    ),
+    (
+        "compiler: h_t leaves the loop for h_{t-1}",
+        _file("loop"),
+        "return read(env, self.next), (read(env, self.writes), factors)",
+        "new = read(env, self.next)\n"
+        "            env.update(zip(self.carry, new, strict=True))\n"
+        "            return new, (read(env, self.writes), factors)",
+        _named("twice"),
+    ),
+    (
+        "compiler: the weight gradient pairs dz_t with a_{t+1}",
+        _file("loop"),
+        "multiply(product, factor, weight))(factors)",
+        "multiply(product, factor, weight))(jax.numpy.roll(factors, -1, 0))",
+        _named("elman"),
+    ),
+    (
+        "compiler: a weight gradient replaces that of the input",
+        _file("defer"),
+        "d_xs[x] + gain if x in d_xs else gain",
+        "gain",
+        _named("elman"),
+    ),
+    (
+        "compiler: no gradient for what a loop reads at every step",
+        _file("defer"),
+        "_updated(consts, consts_)",
+        "consts",
+        _named("leaky"),
+    ),
+    (
+        "compiler: a delay line without delay",
+        _file("run"),
+        _DELAYED,
+        "values",
+        _named("delayed"),
+    ),
+    (
+        "compiler: a delay line one step too long",
+        _file("run"),
+        _DELAYED,
+        "lax.concatenate([first[None], first[None], lax.slice_in_dim(values, 0, -2)], 0)",
+        _named("delayed"),
+    ),
+    (
+        "compiler: a delay line forgets its start",
+        _file("run"),
+        "[first[None], lax.slice_in_dim(values, 0, -1)]",
+        "[values[:1], lax.slice_in_dim(values, 0, -1)]",
+        _named("delayed"),
+    ),
+    (
+        "compiler: a reversed delay line ends at the wrong end",
+        _file("run"),
+        "0 if self.reverse else -1",
+        "-1",
+        ("tests/compile/test_plan.py", "-k", "test_blocks and delayed and True"),
+    ),
+    (
+        "compiler: the last, shorter block of a reversed run is put last",
+        _file("run"),
+        "(lambda a, b: [b, a]) if clock.reverse else",
+        "(lambda a, b: [a, b]) if clock.reverse else",
+        ("tests/compile/test_plan.py", "-k", "test_blocks and delayed and True"),
+    ),
+    (
+        "compiler: a sum loses a term",
+        _file("rewrite"),
+        "express(regrouped, *outside, *inside)",
+        "express(regrouped, *outside[1:], *inside)",
+        _rewritten("lstm"),
+    ),
+    (
+        "compiler: every part of a concatenation meets the first rows of the weight",
+        _file("rewrite"),
+        "            start = stop\n",
+        "            start = 0\n",
+        _rewritten("concatenated_lstm"),
+    ),
+    (
+        "compiler: pieces are cut from the start",
+        _file("cut"),
+        "lax.slice_in_dim(value, *piece, axis=axis)",
+        "lax.slice_in_dim(value, 0, piece[1] - piece[0], piece[2], axis=axis)",
+        _rewritten("sliced_lstm"),
+    ),
+    (
+        "compiler: equal operations with unlike parameters are shared",
+        _file("rewrite"),
+        "(eqn.primitive, atoms, tuple(sorted(eqn.params.items())))",
+        "(eqn.primitive, atoms, tuple(v.aval for v in eqn.outvars))",
+        ("tests/compile/test_rewrite.py", "-k", "different_parameters"),
+    ),
+    (
+        "compiler: equal operations with unlike literals are shared",
+        _file("rewrite"),
+        "(np.asarray(a.val).tobytes(), a.aval)",
+        "a.aval",
+        ("tests/compile/test_rewrite.py", "-k", "different_literals"),
+    ),
+    (
+        "compiler: rbg bits are drawn for all of time at once",
+        _file("primitives"),
+        'dtype != "key<fry>"',
+        "False",
+        (_OF_TRANSFORMS, "-k", "rbg and time_indexed"),
+    ),
+    (
+        "compiler: derivative rules are not looked into",
+        _file("primitives"),
+        "derivative_rule(eqn) if orders else []",
+        "[]",
+        (_OF_TRANSFORMS, "-k", "derivative_rule"),
+    ),
+    (
+        "compiler: side effects are not seen",
+        _file("trace"),
+        'bool(closed.effects) or bool(scan["jaxpr"].effects)',
+        "False",
+        (_OF_TRANSFORMS, "-k", "io_callback_runs_once"),
+    ),
+    (
+        "compiler: 1 and True are the same parameter",
+        _file("static"),
+        "(type(leaf), leaf)",
+        "(object, leaf)",
+        (_OF_TRANSFORMS, "-k", "different_type"),
+    ),
+]

@@ -1,0 +1,235 @@
+"""What runs is what `plan` says, and it is what it should be."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+
+import rnnjax
+from rnnjax._compile import plan, scan
+
+from .common import assert_same, check_step, normal, plain, slow
+from .steps import C0, H0, STEPS, XS, B, P, T, elman, lstm
+
+TOL = {"upcast": 1e-5}  # parameters, and so gradients, are float32
+NAMED = pytest.mark.parametrize("name", STEPS)
+
+
+def products_in_loops(jaxpr, inside: bool = False) -> int:
+    """Counts `dot_general` in the bodies of all scans of a jaxpr."""
+    total = 0
+    for eqn in jaxpr.eqns:
+        total += inside and eqn.primitive.name == "dot_general"
+        for inner in jax.extend.core.jaxprs_in_params(eqn.params):
+            total += products_in_loops(inner, inside or eqn.primitive.name == "scan")
+    return total
+
+
+@NAMED
+def test_values_and_gradients(name):
+    check_step(scan, *STEPS[name][:4], tol=TOL.get(name, 1e-10))
+
+
+@NAMED
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"block": 4, "save": "states", "reverse": True},
+        pytest.param({"block": 4, "reverse": True}, marks=slow),
+        pytest.param({"block": 3, "save": "states"}, marks=slow),
+        pytest.param({"block": 4}, marks=slow),
+        pytest.param({"block": 3, "save": "states", "reverse": True}, marks=slow),
+    ],
+    ids=str,
+)
+def test_blocks(name, options):
+    check_step(scan, *STEPS[name][:4], tol=TOL.get(name, 1e-10), **options)
+
+
+@NAMED
+def test_products_in_the_executed_loops(name):
+    step, *args, inside, plainly = STEPS[name]
+    executed = jax.make_jaxpr(functools.partial(scan, step))(*args)
+    reference = jax.make_jaxpr(functools.partial(plain, step))(*args)
+    assert products_in_loops(executed.jaxpr) == inside
+    assert products_in_loops(reference.jaxpr) == plainly
+
+
+@NAMED
+def test_plan_says_what_runs(name):
+    step, *args, inside, _ = STEPS[name]
+    found = plan(step, *args)
+    loops = [c for c in found.components if c.kind in ("loop", "plain")]
+    assert sum(c.products for c in loops) == inside
+    executed = str(jax.make_jaxpr(functools.partial(scan, step))(*args))
+    assert executed.count("= scan[") == len(loops)
+    assert len(str(found).splitlines()) == len(found.components) + 2
+
+
+def test_weight_gradients_leave_the_loop():
+    """Products in the loops of a gradient: one forward, one backward, none for the weights."""
+
+    def loss(run, p):
+        return jnp.sum(run(lstm, p, (H0, C0), XS)[1])
+
+    def inside(run):
+        return products_in_loops(jax.make_jaxpr(jax.grad(functools.partial(loss, run)))(P).jaxpr)
+
+    assert inside(scan) == 2
+    assert inside(functools.partial(scan, backward="autodiff")) == 3
+    assert inside(plain) == 5
+
+
+def test_masked_stack_is_products_and_loops():
+    found = plan(*STEPS["masked_stack"][:4])
+    kinds = [c.kind for c in found.components if c.kind != "invariant"]
+    assert kinds == ["parallel", "loop", "parallel", "loop", "parallel"]
+    assert [c.products for c in found.components if c.kind == "loop"] == [1, 1]
+    assert [c.deferred for c in found.components if c.kind == "loop"] == [((4, 16),)] * 2
+
+
+def test_masked_reset_stack_under_unroll():
+    """Masks and resets leave one product in each layer's loop, by the recurrent weight."""
+    cell = rnnjax.stack(rnnjax.lstm(5), rnnjax.lstm(6))
+    params = cell.init(jax.random.key(0), 4)
+    xs, mask = XS.astype(jnp.float32), jnp.ones((T, B), bool)
+
+    def run(params, xs, mask):
+        return rnnjax.unroll(cell, params, None, xs, mask=mask, resets=mask)
+
+    def loops(jaxpr):
+        for eqn in jaxpr.eqns:
+            if eqn.primitive.name == "scan":
+                yield products_in_loops(eqn.params["jaxpr"], inside=True)
+            else:
+                for inner in jax.extend.core.jaxprs_in_params(eqn.params):
+                    yield from loops(inner)
+
+    assert list(loops(jax.make_jaxpr(run)(params, xs, mask).jaxpr)) == [1, 1]
+
+    def loss(params):
+        return jnp.sum(run(params, xs, mask)[1])
+
+    backward = list(loops(jax.make_jaxpr(jax.grad(loss))(params).jaxpr))
+    assert sorted(backward) == [1, 1, 1, 1], "no weight gradient in a loop"
+
+
+def test_a_computed_weight_is_deferred_too():
+    for name in ("normalised", "upcast"):
+        found = plan(*STEPS[name][:4])
+        assert [c.deferred for c in found.components if c.kind == "loop"] == [((4, 4),)], name
+
+
+def test_loops_are_merged_unless_a_product_lies_between():
+    def two_sums(p, state, x):
+        a, b = state
+        a = jnp.tanh(a @ p + x)
+        return (a, b + a), b
+
+    def with_product(p, state, x):
+        a, b = state
+        a = jnp.tanh(a @ p + x)
+        return (a, b + a @ p), b
+
+    w, state = normal(4, 4, 4), (H0, C0)
+    for step, kinds in [
+        (two_sums, ["loop"]),
+        (with_product, ["loop", "parallel", "loop"]),
+    ]:
+        assert [c.kind for c in plan(step, w, state, XS).components] == kinds
+        check_step(scan, step, w, state, XS)
+
+
+@pytest.mark.parametrize(
+    ("step", "why"),
+    [
+        (lambda p, h, x: (jax.debug.print("{}", h[0, 0]) or h + x, h), "side effects"),
+        (lambda p, h, x: (h * 0.9 + x, h), "nothing can leave the loop"),
+    ],
+    ids=["effects", "nothing"],
+)
+def test_plain(step, why):
+    found = plan(step, P, H0, XS)
+    assert [c.kind for c in found.components] == ["plain"]
+    assert why in found.why
+
+
+def test_control_flow_is_not_moved():
+    def step(p, h, x):
+        x = lax.cond(x.sum() > 0, lambda: x, lambda: -x)
+        x = jax.checkpoint(jnp.sin)(x)
+        return jnp.tanh(h + x), h
+
+    assert [c.kind for c in plan(step, P, H0, XS).components] == ["plain"]
+    check_step(scan, step, P, H0, XS)
+
+
+def test_rbg_bits_stay_in_the_loop_and_threefry_bits_need_not():
+    def step(p, state, x):
+        key, h = state
+        key, now = jax.random.split(key)
+        drop = jax.random.bernoulli(now, 0.5, x.shape)
+        h, y = elman(p, h, jnp.where(drop, x, 0))
+        return (key, h), y
+
+    for impl in ("threefry2x32", "rbg"):
+        state = (jax.random.key(0, impl=impl), H0)
+        assert_same(scan(step, P, state, XS), plain(step, P, state, XS))
+
+
+def test_long_sequences_on_a_cpu_run_in_blocks():
+    params = tuple(jax.ShapeDtypeStruct(s, jnp.float32) for s in [(128, 512), (128, 512), (512,)])
+    state = (jax.ShapeDtypeStruct((32, 128), jnp.float32),) * 2
+    for length, block in [(8, None), (128, 8), (100, 10), (127, None)]:
+        xs = jax.ShapeDtypeStruct((length, 32, 128), jnp.float32)
+        assert plan(wide_lstm, params, state, xs).block == block
+        assert plan(wide_lstm, params, state, xs, block=None).block is None
+
+
+def wide_lstm(p, state, x):
+    h, c = state
+    i, f, g, o = jnp.split(x @ p[0] + h @ p[1] + p[2], 4, axis=-1)
+    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+    h = jax.nn.sigmoid(o) * jnp.tanh(c)
+    return (h, c), h
+
+
+def test_a_second_call_does_not_call_the_step():
+    calls = []
+
+    def step(p, h, x):
+        calls.append(1)
+        return elman(p, h, x)
+
+    scan(step, P, H0, XS)
+    once = len(calls)
+    scan(step, P, H0, XS + 1)
+    jax.jit(lambda h: scan(step, P, h, XS))(H0)
+    assert len(calls) == once
+    scan(step, P, H0, XS[:-1])
+    assert len(calls) > once
+
+
+def test_no_steps_no_rows():
+    assert_same(scan(elman, P, H0, XS[:0]), plain(elman, P, H0, XS[:0]))
+    check_step(scan, elman, P, H0[:0], XS[:, :0])
+    assert scan(elman, P, H0, XS[:0])[1].shape == (0, B, 4)
+
+
+def test_options_are_checked():
+    for options, error in [
+        ({"save": "some"}, ValueError),
+        ({"backward": "fast"}, ValueError),
+        ({"block": 0}, ValueError),
+        ({"block": True}, TypeError),
+        ({"loop_unroll": -1}, ValueError),
+    ]:
+        with pytest.raises(error, match=next(iter(options))):
+            scan(elman, P, H0, XS, **options)
+    with pytest.raises(ValueError, match="xs is a scalar"):
+        scan(elman, P, H0, 1.0)
+    assert len(XS) == T

@@ -1,0 +1,181 @@
+"""Rewrites keep the value and change what they are meant to change; planted faults are seen."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnjax._compile import _cut, _loop, _rewrite, _run, scan
+from rnnjax._compile._rewrite import rewrite, tidy
+from rnnjax._compile._trace import Program, apply, inputs, read, trace
+
+from .common import check_step, normal
+from .steps import H0, STEPS, XS, H
+
+
+def program_of(step, params, state, xs) -> Program:
+    return trace(step, params, state, xs, None, False, 1).program
+
+
+def evaluate(program: Program, fixed, carry, xs):
+    env = dict(program.constants)
+    for variables, values in ((program.fixed, fixed), (program.carry, carry), (program.xs, xs)):
+        env.update(zip(variables, values, strict=True))
+    for eqn in program.eqns:
+        env.update(zip(eqn.outvars, apply(eqn, *read(env, inputs(eqn))), strict=True))
+    return read(env, (*program.next, *program.ys))
+
+
+def names(program: Program) -> list[str]:
+    return [eqn.primitive.name for eqn in program.eqns]
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_one_step_is_the_same(name):
+    before = program_of(*STEPS[name][:4])
+    after = rewrite(before)
+
+    def random(variables, seed):
+        rng = np.random.default_rng(seed)
+        return [jnp.asarray(rng.normal(size=v.aval.shape) * 2, v.aval.dtype) for v in variables]
+
+    values = [random(v, i) for i, v in enumerate((before.fixed, before.carry, before.xs))]
+    for a, b in zip(evaluate(after, *values), evaluate(before, *values), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
+
+
+def test_common_subexpressions_are_shared_and_unused_ones_dropped():
+    def step(p, h, x):
+        jnp.sin(x)
+        return jnp.tanh(x @ p) + jnp.tanh(x @ p) + h, x
+
+    found = names(tidy(program_of(step, normal(1, H, H), H0, XS)))
+    assert found.count("dot_general") == found.count("tanh") == 1
+    assert "sin" not in found
+
+
+def test_different_literals_are_not_shared():
+    def step(p, h, x):
+        return h + (x + 0.0) * (x + 1.0) * (x - 0.0), x
+
+    check_step(scan, step, (), H0, XS)
+    assert names(tidy(program_of(step, (), H0, XS))).count("add") == 3
+
+
+def test_different_parameters_are_not_shared():
+    def step(p, h, x):
+        return h + x.max(1) * x[:, 0] - x.min(1) * x[:, 1], x
+
+    h = H0[:, 0]
+    check_step(scan, step, (), h, XS)
+    assert names(tidy(program_of(step, (), h, XS))).count("slice") == 2
+
+
+def test_product_of_concatenation():
+    program = rewrite(program_of(*STEPS["concatenated_lstm"][:4]))
+    products = [eqn for eqn in program.eqns if eqn.primitive.name == "dot_general"]
+    assert len(products) == 5, "four pieces of x @ W_x, and h @ W_h"
+    joined = [e for e in program.eqns if e.primitive.name == "concatenate"]
+    assert all(set(inputs(e)) <= set(program.fixed) for e in joined), "only weights are joined"
+
+
+def test_loop_reads_pieces():
+    """Of the four gates each is an array of its own before the loop."""
+    for name in ("lstm", "sliced_lstm"):
+        executed = jax.make_jaxpr(functools.partial(scan, STEPS[name][0]))(*STEPS[name][1:4])
+        (call,) = executed.eqns
+        scans = [e for e in _all(call.params["jaxpr"].jaxpr) if e.primitive.name == "scan"]
+        num = scans[0].params["num_consts"] + scans[0].params["num_carry"]
+        shapes = [v.aval.shape for v in scans[0].invars[num:]]
+        assert shapes == [(6, 3, H)] * 4
+
+
+def _all(jaxpr):
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for inner in jax.extend.core.jaxprs_in_params(eqn.params):
+            yield from _all(inner)
+
+
+# --- planted faults -------------------------------------------------------------------------------
+
+
+def _missing_use(original):
+    """The second use of a shared weight adds nothing to its gradient."""
+
+    def gains(self, sinks, factors, weight):
+        found = original(self, sinks, factors, weight)
+        return [0 * gain if sink.product else gain for sink, gain in zip(sinks, found, strict=True)]
+
+    return gains
+
+
+def _new_for_old(original):
+    """What leaves a loop as h_{t-1} is h_t."""
+
+    def init(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        now = dict(zip(self.carry, self.next, strict=True))
+        self.writes = [now.get(v, v) for v in self.writes]
+
+    return init
+
+
+def _no_delay(original):
+    return lambda self, first, values: values
+
+
+def _delay_forgets(original):
+    return lambda self, first, values: original(self, values[0], values)
+
+
+def _dropped_term(original):
+    def rule(context, eqn):
+        if (found := original(context, eqn)) is None:
+            return None
+        body, outs = found
+        (other, *_) = [v for e in body for v in inputs(e) if v.aval == outs[0].aval]
+        return body, (other,)
+
+    return rule
+
+
+def _swapped_pieces(original):
+    return lambda self, value, axis=None: original(self, value, axis)[::-1]
+
+
+def _late_factor(original):
+    """The deferred gradient pairs dz_t with a_{t+1}."""
+
+    def gains(self, sinks, factors, weight):
+        return original(self, sinks, jnp.roll(factors, -1, axis=0), weight)
+
+    return gains
+
+
+FAULTS = {
+    "missing use of a shared weight": (_loop.Loop, "gains", _missing_use, "twice"),
+    "h_t for h_{t-1}": (_loop.Loop, "__init__", _new_for_old, "twice"),
+    "no delay": (_run.Clock, "delayed", _no_delay, "delayed"),
+    "delay forgets its start": (_run.Clock, "delayed", _delay_forgets, "delayed"),
+    "dropped term": (_rewrite, "reassociated_sum", _dropped_term, "lstm"),
+    "swapped pieces": (_cut.Cut, "of", _swapped_pieces, "lstm"),
+    "late factor": (_loop.Loop, "gains", _late_factor, "elman"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_faults_are_seen(monkeypatch, fault):
+    where, name, plant, step = FAULTS[fault]
+    monkeypatch.setattr(where, name, plant(getattr(where, name)))
+    original = STEPS[step][0]
+
+    def fresh(*args):  # a plan made without the fault must not be remembered
+        return original(*args)
+
+    with pytest.raises(AssertionError, match="differs"):
+        check_step(scan, fresh, *STEPS[step][1:4])

@@ -1,0 +1,310 @@
+"""Plants known faults in a copy of the package: each must make a test fail.
+
+A suite is worth what it kills. Run by `make mutation`; words as arguments
+choose the faults whose description holds them all. Exits with 1 when a fault survives, and fails
+loudly when the text it replaces is no longer in the package.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from typing import NamedTuple
+
+from compile.mutants import MUTANTS
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+class Fault(NamedTuple):
+    """One fault: the text `old` of `file` becomes `new`; `tests` are those that should see it."""
+
+    what: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+# The NumPy loops see a wrong equation, the relations see a wrong `unroll`.
+EQUATIONS = ("tests/test_oracles.py", "-k", "numpy and (plain or all)")
+RELATIONS = ("tests/test_unroll.py", "-k", "padded_equals_alone or no_steps or by_hand")
+NOISE = ("tests/test_cells.py", "-k", "dropout or row or reset or rekey or noise or layers")
+
+LSTM, GRU, ELMAN = (f"rnnjax/cells/{name}.py" for name in ("lstm", "gru", "elman"))
+DROPOUT, CELL, UNROLL = "rnnjax/cells/dropout.py", "rnnjax/_cell.py", "rnnjax/_unroll.py"
+GATES = "i, f, g, o = jnp.split(x @ params.w_x"
+RZ = "r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)"
+
+FAULTS = [
+    Fault("lstm: i and f swapped", LSTM, GATES, GATES.replace("i, f", "f, i"), EQUATIONS),
+    Fault(
+        "lstm: i and o swapped", LSTM, GATES, GATES.replace("i, f, g, o", "o, f, g, i"), EQUATIONS
+    ),
+    Fault("lstm: f and g swapped", LSTM, GATES, GATES.replace("f, g", "g, f"), EQUATIONS),
+    Fault(
+        "lstm: recurrent matrix transposed, gate by gate",
+        LSTM,
+        "state.h @ params.w_h",
+        "state.h @ jnp.concatenate([u.T for u in jnp.split(params.w_h, 4, -1)], -1)",
+        EQUATIONS,
+    ),
+    Fault(
+        "lstm: bias dropped",
+        LSTM,
+        "params.w_h + params.b,",
+        "params.w_h + 0 * params.b,",
+        EQUATIONS,
+    ),
+    Fault("lstm: tanh left off c", LSTM, "jnp.tanh(c)", "c", EQUATIONS),
+    Fault(
+        "lstm: c not carried",
+        LSTM,
+        "return LSTMState(h, c), h",
+        "return LSTMState(h, state.c), h",
+        EQUATIONS,
+    ),
+    Fault("gru: r and z swapped", GRU, RZ, RZ.replace("r, z", "z, r"), EQUATIONS),
+    Fault(
+        "gru: z and 1 - z swapped",
+        GRU,
+        "h = (1 - z) * n + z * h",
+        "h = z * n + (1 - z) * h",
+        EQUATIONS,
+    ),
+    Fault(
+        "gru: after is before",
+        GRU,
+        "n = jnp.tanh(x_n + r * (h_n + params.b_n))",
+        "n = jnp.tanh(x_n + (r * h) @ params.w_h[:, 2 * hidden_size :] + params.b_n)",
+        EQUATIONS,
+    ),
+    Fault("gru: before is after", GRU, "(r * h) @ u_n", "r * (h @ u_n)", EQUATIONS),
+    Fault(
+        "gru: candidate's recurrent bias dropped",
+        GRU,
+        "(h_n + params.b_n)",
+        "(h_n + 0 * params.b_n)",
+        EQUATIONS,
+    ),
+    Fault(
+        "elman: recurrent matrix transposed", ELMAN, "h @ params.w_h", "h @ params.w_h.T", EQUATIONS
+    ),
+    Fault(
+        "elman: bias dropped",
+        ELMAN,
+        "params.w_h + params.b)",
+        "params.w_h + 0 * params.b)",
+        EQUATIONS,
+    ),
+    Fault(
+        "unroll: reverse ignores lengths",
+        UNROLL,
+        "    if lengths is not None:\n        within",
+        "    if lengths is not None and not reverse:\n        within",
+        RELATIONS,
+    ),
+    Fault(
+        "unroll: lengths off by one",
+        UNROLL,
+        "< lengths.astype(int)",
+        "<= lengths.astype(int)",
+        RELATIONS,
+    ),
+    Fault(
+        "unroll: final state at T-1",
+        UNROLL,
+        "new = select_rows(valid, new, state)",
+        "pass",
+        RELATIONS,
+    ),
+    Fault(
+        "unroll: h masked but not c",
+        UNROLL,
+        "new = select_rows(valid, new, state)",
+        "new = new._replace(h=select_rows(valid, new.h, state.h)) if hasattr(new, 'h') "
+        "else select_rows(valid, new, state)",
+        RELATIONS,
+    ),
+    Fault(
+        "unroll: y not zero on padding",
+        UNROLL,
+        "y = select_rows(valid, y,",
+        "y = select_rows(True | valid, y,",
+        RELATIONS,
+    ),
+    Fault(
+        "unroll: padding not cleaned",
+        UNROLL,
+        "xs = select_rows(valid, xs,",
+        "select_rows(valid, xs,",
+        ("tests/test_unroll.py", "-k", "content_of_padding"),
+    ),
+    Fault(
+        "unroll: lengths override the mask",
+        UNROLL,
+        "within if mask is None else mask & within",
+        "within",
+        RELATIONS,
+    ),
+    Fault(
+        "unroll: resets on padding",
+        UNROLL,
+        "resets if valid is None else resets & valid",
+        "resets",
+        ("tests/test_unroll.py", "-k", "reset_on_padding or padded_equals_alone"),
+    ),
+    Fault(
+        "unroll: reverse resets in forward order",
+        UNROLL,
+        "_reversed_resets(resets, valid) if reverse else resets",
+        "resets",
+        RELATIONS,
+    ),
+    Fault(
+        "unroll: reverse resets ignore gaps",
+        UNROLL,
+        "_reversed_resets(resets, valid)",
+        "_reversed_resets(resets, None)",
+        RELATIONS,
+    ),
+    Fault(
+        "unroll: reset to zero times the state",
+        UNROLL,
+        "select_rows(reset, _restart(cell, params, state, fresh), state)",
+        "jax.tree.map(lambda s: select_rows(~reset, s, s * 0), state)",
+        ("tests/test_unroll.py", "-k", "reset_is_a_restart and (lstm or elman)"),
+    ),
+    Fault(
+        "unroll: reset restores the noise it had",
+        UNROLL,
+        "    if not keys:\n        return fresh",
+        "    return fresh if not keys else cell.initial_state("
+        "params, keys[0].shape[:-1], key=keys[0][..., 0])\n    if True:\n        pass",
+        NOISE,
+    ),
+    Fault(
+        "dropout: one mask for all steps",
+        DROPOUT,
+        "fold_in(state.key[..., 0], state.t)",
+        "fold_in(state.key[..., 0], 0 * state.t)",
+        NOISE,
+    ),
+    Fault("dropout: not scaled", DROPOUT, "x / (1 - rate)", "x", NOISE),
+    Fault(
+        "dropout: rate and 1 - rate swapped",
+        DROPOUT,
+        "bernoulli(key, 1 - rate,",
+        "bernoulli(key, rate,",
+        NOISE,
+    ),
+    Fault(
+        "noise: rows share a key",
+        CELL,
+        "fold_in(key, jnp.arange(math.prod(batch_shape)).reshape(batch_shape))",
+        "fold_in(key, jnp.zeros(batch_shape, int))",
+        NOISE,
+    ),
+    Fault(
+        "stack: layers share a key",
+        "rnnjax/_combine.py",
+        "None if key is None else fold_in(key, i)",
+        "key",
+        NOISE,
+    ),
+    Fault(
+        "training: gradients clipped leaf by leaf",
+        "rnnjax/train/optimizer.py",
+        "        def clip(g: Array) -> Array:\n",
+        "        def clip(g: Array) -> Array:\n"
+        "            largest, ratio = _scaled_norm([g])\n"
+        "            clipped = largest * ratio > max_norm\n"
+        "            factor = max_norm / jnp.where(clipped, ratio, jnp.ones_like(ratio))\n",
+        ("tests/train/test_optimizer.py",),
+    ),
+    Fault(
+        "training: mean over padding",
+        "rnnjax/train/losses.py",
+        "count = mask.sum().astype(nats.dtype)",
+        "count = jnp.asarray(mask.size, nats.dtype)",
+        ("tests/train/test_losses.py",),
+    ),
+    Fault(
+        "training: truncated inside the window",
+        UNROLL,
+        "new, y = cell.step(params, begin, x)",
+        "new, y = cell.step(params, jax.lax.stop_gradient(begin), x)",
+        ("tests/train/test_step.py", "-k", "full_back_propagation"),
+    ),
+    Fault(
+        "unroll: a step on padding begins from whatever state is held",
+        UNROLL,
+        "begin = state if valid is None else _safe(valid, state, fresh)",
+        "begin = state",
+        ("tests/test_unroll.py", "-k", "may_hold_any_state"),
+    ),
+    Fault(
+        "training: state not carried between windows",
+        "rnnjax/train/step.py",
+        "begin = rekey(cell, state.carried, noise)",
+        "begin = jax.tree.map(jnp.zeros_like, state.carried)",
+        ("tests/train/test_step.py", "-k", "state_is_carried"),
+    ),
+    Fault(
+        "training: a skipped step still carries its state",
+        "rnnjax/train/step.py",
+        "(params, opt_state, carried), (state.params, state.opt_state, state.carried)",
+        "(params, opt_state, carried), (state.params, state.opt_state, carried)",
+        ("tests/train/test_step.py", "-k", "non_finite or finite"),
+    ),
+]
+
+
+FAULTS += [Fault(*mutant) for mutant in MUTANTS]
+
+
+def survives(fault: Fault) -> bool:
+    """Whether the tests pass in spite of a fault."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = pathlib.Path(folder)
+        for part in ("rnnjax", "tests"):
+            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        target = copy / fault.file
+        text = target.read_text(encoding="utf-8").replace(fault.old, fault.new)
+        target.write_text(text, encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *fault.tests],
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": str(copy)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    # 1 is "tests ran and failed"; anything else says that the fault did not get a fair trial.
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"{fault.what}: pytest exited with {done.returncode}\n{done.stdout}")
+    return done.returncode == 0
+
+
+def main() -> int:
+    chosen = [fault for fault in FAULTS if all(word in fault.what for word in sys.argv[1:])]
+    for fault in chosen:
+        if fault.old not in (ROOT / fault.file).read_text(encoding="utf-8"):
+            raise SystemExit(f"{fault.what}: not in {fault.file} any more: {fault.old!r}")
+    survivors = 0
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for fault, survived in zip(chosen, pool.map(survives, chosen), strict=True):
+            print(f"{'SURVIVED' if survived else 'killed':9} {fault.what}", flush=True)
+            survivors += survived
+    print(f"{len(chosen) - survivors}/{len(chosen)} killed")
+    return bool(survivors)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

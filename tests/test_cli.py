@@ -1,0 +1,167 @@
+"""The command line, as a user types it."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import rnnjax
+from rnnjax.cli import main
+
+ROOT = pathlib.Path(rnnjax.__file__).parent.parent
+TINY = [
+    "--hidden-size",
+    "6",
+    "--layers",
+    "2",
+    "--window",
+    "5",
+    "--batch-size",
+    "2",
+    "--optimizer",
+    "sgd",
+    "--learning-rate",
+    "0.1",
+    "--clip-norm",
+    "0",
+    "--steps",
+    "3",
+    "--seed",
+    "1",
+    "--cell",
+    "elman",
+]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    file = tmp_path_factory.mktemp("text") / "a text.txt"
+    file.write_text("some [bold]words[/bold] to learn from\n" * 70, encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def run(corpus, tmp_path_factory):
+    """A run's folder, with a name that needs quotes and is longer than a terminal's line."""
+    out = tmp_path_factory.mktemp("runs") / ("a run " + "long" * 20)
+    assert main(["train", "--text", str(corpus), "--out", str(out), *TINY]) == 0
+    return out
+
+
+def test_train_reports_what_it_came_to(run, corpus, tmp_path, capsys):
+    out = tmp_path / "other run"
+    assert main(["train", "--text", str(corpus), "--out", str(out), *TINY]) == 0
+    shown = capsys.readouterr()
+    for name in ("model", "uniform", "unigram", "3-gram", "gzip", "xz", "xz given train"):
+        assert name in shown.out
+    assert "characters/s in training" in shown.out
+    assert f"rnnjax generate --run '{out}' --prompt s" in shown.out
+    assert "step 3/3" in shown.err
+    assert (out / "sample.txt").read_text() in shown.out  # brackets too, though rich has its own
+
+
+def test_generate_is_reproducible(run, capsys):
+    def generate(*options):
+        assert main(["generate", "--run", str(run), "--prompt", "some", *options]) == 0
+        return capsys.readouterr().out
+
+    options = ("--length", "30", "--temperature", "1.0", "--seed")
+    text = generate(*options, "4")
+    assert text.startswith("some")
+    assert len(text) == len("some") + 30 + 1
+    assert generate(*options, "4") == text
+    assert generate(*options, "5") != text
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("train --text {tmp}/nowhere", "nowhere does not exist"),
+        ("train --text {tmp}", "has no files with text in it"),
+        ("train --text {text} --optimizer adman", "optimizer must be one of sgd, momentum"),
+        ("train --text {text} --hidden-size 0", "hidden_size must be a positive int, got 0"),
+        ("train --text {text} --batch-size 0", "batch_size must be a positive int, got 0"),
+        ("train --text {text} --window 0", "window must be a positive int, got 0"),
+        ("train --text {text} --steps 0", "steps must be a positive int, got 0"),
+        ("train --text {text} --clip-norm -1", "clip_norm must be a number, at least 0"),
+        ("train --text {text} --learning-rate nan", "learning_rate must be positive and finite"),
+        ("train --text {text} --seed 99999999999999999999", "seed must fit into 64 bits"),
+        ("train --text {text} --window 9999", "tokens, need at least B * (T + 1)"),
+        ("train --text {text} --out {run}", "already holds a run"),
+        ("train --text {text} --out {text}", "a text.txt"),
+        ("train --text {text} --out {tmp}/run[1]", "below a name with any of *?["),
+        ("generate --run {tmp}", "has no checkpoint: train first"),
+        ("generate --run {run} --prompt someX", "the character 'X' (position 4)"),
+        ("generate --run {run} --prompt s --temperature -1", "temperature must be at least 0"),
+        ("generate --run {run} --prompt s --length -1", "length must be an int of at least 0"),
+        ("generate --run {run} --prompt s --seed 99999999999999999999", "seed must fit"),
+    ],
+)
+def test_a_users_error_is_one_line_and_status_2(run, corpus, tmp_path, capsys, command, message):
+    places = {"tmp": tmp_path, "text": corpus, "run": run}
+    argv = [word.format(**places) for word in command.split()]
+    capsys.readouterr()
+    assert main(argv) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("rnnjax: ")
+    assert shown.err.count("\n") == 1
+    assert message in shown.err
+
+
+@pytest.mark.parametrize(
+    "argv", [["train", "--cell", "rwkv"], ["train", "--steps", "many"], ["generate"], ["fly"]]
+)
+def test_a_wrong_flag_is_status_2(argv, capsys):
+    with pytest.raises(SystemExit) as exited:
+        main(argv)
+    assert exited.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [
+        (
+            "train",
+            "--text --cell --hidden-size --layers --window --batch-size --optimizer "
+            "--learning-rate --clip-norm --steps --seed --out",
+        ),
+        ("generate", "--run --prompt --temperature --seed"),
+    ],
+)
+def test_help_lists_every_flag(command, flags, capsys):
+    with pytest.raises(SystemExit) as exited:
+        main([command, "--help"])
+    assert exited.value.code == 0
+    shown = capsys.readouterr().out
+    assert set(flags.split()) <= {word.strip("│,") for word in shown.split()}
+
+
+def test_without_its_extras_it_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tyro", None)
+    assert main(["train"]) == 2
+    assert 'pip install "rnnjax[train]"' in capsys.readouterr().err
+
+
+def test_as_a_process(run):
+    """A byte that is not UTF-8 reaches the prompt as a lone surrogate: still one line."""
+
+    def rnnjax_cli(*argv):
+        return subprocess.run(
+            [sys.executable, "-m", "rnnjax.cli", *argv],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
+            capture_output=True,
+            check=False,
+        )
+
+    good = rnnjax_cli("generate", "--run", str(run), "--prompt", "some", "--length", "5")
+    assert (good.returncode, good.stderr) == (0, b"")
+    assert good.stdout.startswith(b"some")
+    bad = rnnjax_cli("generate", "--run", str(run), "--prompt", b"some\xff")
+    assert (bad.returncode, bad.stdout) == (2, b"")
+    assert bad.stderr == (
+        b"rnnjax: the character '\\udcff' (position 4) was not in the training text\n"
+    )

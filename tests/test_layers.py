@@ -1,0 +1,289 @@
+"""Layers: both directions, serial composition, pyramids; against single rows and PyTorch."""
+
+import itertools
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import assert_bitwise, assert_close
+
+import rnnjax
+
+T, B, D = 6, 4, 3
+LENGTHS = np.array([6, 0, 1, 4])
+XS = np.random.default_rng(0).normal(size=(T, B, D))
+pytestmark = pytest.mark.usefixtures("x64")
+
+LAYERS = {
+    "recurrent": rnnjax.recurrent(rnnjax.lstm(5)),
+    "concat": rnnjax.bidirectional(rnnjax.lstm(5)),
+    "sum": rnnjax.bidirectional(rnnjax.gru(5), rnnjax.elman(5), merge="sum"),
+    "mean": rnnjax.bidirectional(rnnjax.gru(5, reset="before"), merge="mean"),
+    "separate": rnnjax.bidirectional(rnnjax.gru(5), rnnjax.lstm(4), merge="separate"),
+    "deep": rnnjax.serial(
+        rnnjax.bidirectional(rnnjax.lstm(5)),
+        rnnjax.layer_norm(),
+        rnnjax.bidirectional(rnnjax.gru(4)),
+        rnnjax.linear(2),
+    ),
+    "listener": rnnjax.serial(
+        rnnjax.bidirectional(rnnjax.lstm(4)),
+        rnnjax.pyramid(),
+        rnnjax.bidirectional(rnnjax.lstm(3)),
+        rnnjax.pyramid(3),
+        rnnjax.gru(2),
+    ),
+}
+
+
+@pytest.fixture(params=LAYERS)
+def layer(request):
+    return LAYERS[request.param]
+
+
+def random_like(tree, seed):
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(jax.random.key(seed), len(leaves) or 1)
+    return structure.unflatten(
+        0.5 * jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=False)
+    )
+
+
+def params_of(layer):
+    return random_like(layer.init(jax.random.key(0), D), 1)
+
+
+def row(tree, b, axis):
+    return jax.tree.map(lambda a: jnp.asarray(a).take(jnp.array([b]), axis), tree)
+
+
+def test_rows_with_lengths_equal_rows_cut_to_their_length(layer):
+    params = params_of(layer)
+    state, ys = layer.apply(params, XS, lengths=LENGTHS)
+    for b, n in enumerate(LENGTHS.tolist()):
+        if n == 0:
+            continue
+        alone, ys_alone = layer.apply(params, row(XS, b, 1)[:n])
+        m = int(layer.output_lengths(jnp.asarray(n)))
+        assert_close(row(state, b, 0), alone)
+        assert_close(jax.tree.map(lambda y, m=m: y[:m], row(ys, b, 1)), ys_alone)
+
+
+def test_outputs_beyond_a_length_are_zero(layer):
+    _, ys = layer.apply(params_of(layer), XS, lengths=LENGTHS)
+    for leaf in jax.tree.leaves(ys):
+        steps = jnp.arange(leaf.shape[0])[:, None]
+        padding = steps >= layer.output_lengths(LENGTHS)
+        assert not leaf[padding].any()
+
+
+def test_gradients_equal_the_sum_over_rows_alone(layer):
+    params = params_of(layer)
+
+    def loss(params, xs, lengths=None):
+        state, ys = layer.apply(params, xs, lengths=lengths)
+        leaves = jax.tree.leaves((state, ys))
+        return sum((leaf**2).sum() for leaf in leaves)
+
+    got = jax.grad(loss, argnums=(0, 1))(params, XS, LENGTHS)
+    per_row = [
+        jax.grad(loss, argnums=(0, 1))(params, row(XS, b, 1)[:n])
+        for b, n in enumerate(LENGTHS.tolist())
+        if n
+    ]
+    assert_close(got[0], jax.tree.map(lambda *g: sum(g), *(g for g, _ in per_row)))
+    real = [b for b, n in enumerate(LENGTHS.tolist()) if n]
+    for b, (_, g) in zip(real, per_row, strict=True):
+        assert_close(got[1][: g.shape[0], b : b + 1], g)
+
+
+@pytest.mark.parametrize("garbage", [0.0, 1e30, jnp.inf, jnp.nan])
+def test_padding_content_never_matters(layer, garbage):
+    params = params_of(layer)
+    padding = jnp.arange(T)[:, None] >= LENGTHS
+
+    def loss(params, xs):
+        return sum(
+            (leaf**2).sum() for leaf in jax.tree.leaves(layer.apply(params, xs, lengths=LENGTHS))
+        )
+
+    run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    dirty = jnp.where(padding[..., None], garbage, XS)
+    assert_bitwise(run(params, dirty), run(params, jnp.where(padding[..., None], 0.5, XS)))
+
+
+def test_lengths_equal_the_mask_they_stand_for(layer):
+    params = params_of(layer)
+    mask = jnp.arange(T)[:, None] < LENGTHS
+    assert_close(layer.apply(params, XS, mask=mask), layer.apply(params, XS, lengths=LENGTHS))
+
+
+@pytest.mark.parametrize("name", ["recurrent", "concat", "sum", "deep"])
+def test_a_reset_separates_sequences_in_both_directions(name):
+    layer, cut = LAYERS[name], 2
+    params = params_of(layer)
+    resets = jnp.zeros((T, B), bool).at[cut].set(True)
+    _, ys = layer.apply(params, XS, resets=resets)
+    _, first = layer.apply(params, XS[:cut])
+    _, second = layer.apply(params, XS[cut:])
+    assert_close(ys, jnp.concatenate([first, second]))
+
+
+def test_bidirectional_is_two_unrolls():
+    forward, backward = rnnjax.gru(5), rnnjax.lstm(4)
+    layer = LAYERS["separate"]
+    params = params_of(layer)
+    state, (y_f, y_b) = layer.apply(params, XS, lengths=LENGTHS)
+    assert_close(
+        (state.forward, y_f), rnnjax.unroll(forward, params.forward, None, XS, lengths=LENGTHS)
+    )
+    flipped = rnnjax.reverse_sequences(XS, LENGTHS)
+    s, y = rnnjax.unroll(backward, params.backward, None, flipped, lengths=LENGTHS)
+    assert_close((state.backward, y_b), (s, rnnjax.reverse_sequences(y, LENGTHS)))
+
+
+def test_merges():
+    def apply(merge):
+        layer = rnnjax.bidirectional(rnnjax.gru(5), merge=merge)
+        return layer.apply(params_of(layer), XS)[1]
+
+    forward, backward = apply("separate")
+    assert_close(apply("concat"), jnp.concatenate([forward, backward], axis=-1))
+    assert_close(apply("sum"), forward + backward)
+    assert_close(apply("mean"), (forward + backward) / 2)
+
+
+def test_carried_state_goes_to_its_own_direction(layer):
+    params = params_of(layer)
+    state, ys = layer.apply(params, XS)
+    again, _ = layer.apply(params, XS, state=state)
+    assert jax.tree.structure(state) == jax.tree.structure(again)
+    zeros = jax.tree.map(jnp.zeros_like, state)
+    assert_close(layer.apply(params, XS, state=zeros), (state, ys))
+
+
+def test_noise_comes_from_the_key_and_differs_between_layers_and_directions():
+    noisy = rnnjax.stack(rnnjax.dropout(0.5), rnnjax.gru(5))
+    layer = rnnjax.serial(rnnjax.bidirectional(noisy), rnnjax.dropout(0.5))
+    params = params_of(layer)
+    key = jax.random.key(3)
+    state, ys = layer.apply(params, XS, key=key)
+    assert_bitwise((state, ys), layer.apply(params, XS, key=key))
+    assert not np.allclose(ys, layer.apply(params, XS, key=jax.random.key(4))[1])
+    keys = [k for k in jax.tree.leaves(state) if rnnjax.noise_keys(None, ()).dtype == k.dtype]
+    data = [np.asarray(jax.random.key_data(k)) for k in keys]
+    assert len(data) == 3
+    assert all(not np.array_equal(a, b) for a, b in itertools.combinations(data, 2))
+    again, _ = layer.apply(params, XS, state=state, key=jax.random.key(5))
+    assert jax.tree.structure(again) == jax.tree.structure(state)
+    evaluation = layer.apply(params, XS)
+    assert_bitwise(evaluation, layer.apply(params, XS))
+
+
+@pytest.mark.parametrize("time", [0, 1, 5, 6])
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_pyramid_joins_consecutive_steps(time, factor):
+    layer = rnnjax.pyramid(factor)
+    xs = random_like(jnp.zeros((time, B, D)), 5)
+    _, ys = layer.apply((), xs)
+    whole = np.concatenate([np.asarray(xs), np.zeros((-time % factor, B, D))])
+    want = [np.concatenate(whole[t : t + factor], axis=-1) for t in range(0, len(whole), factor)]
+    assert ys.shape == (len(want), B, factor * D)
+    assert_close(ys, jnp.asarray(want).reshape(ys.shape))
+
+
+def test_a_pyramid_keeps_a_step_whose_partner_is_masked():
+    layer = rnnjax.serial(rnnjax.pyramid(), rnnjax.gru(3))
+    mask = jnp.array([True, False, False, False, True, True])[:, None]
+    params = params_of(layer)
+    _, ys = layer.apply(params, XS[:, :1], mask=mask)
+    assert ys[0].any()
+    assert not ys[1].any()
+    assert ys[2].any()
+
+
+def test_output_lengths_follow_through_pyramids():
+    layer = LAYERS["listener"]
+    assert layer.time_factor == 6
+    assert layer.output_lengths(jnp.arange(8)).tolist() == [0, 1, 1, 1, 1, 1, 1, 2]
+
+
+def test_layers_are_static_equal_and_pickle(layer):
+    assert pickle.loads(pickle.dumps(layer)) is layer
+    assert jax.tree.leaves(layer) == []
+    assert jax.jit(lambda layer, x: x)(layer, 1) == 1
+    assert rnnjax.recurrent(rnnjax.lstm(5)) is LAYERS["recurrent"]
+    assert LAYERS["concat"] != LAYERS["recurrent"]
+
+
+def test_deep_bidirectional_lstm_equals_pytorch_on_packed_sequences():
+    torch = pytest.importorskip("torch")
+    units, layers, lengths = 5, 2, [6, 1, 3, 4]
+    layer = rnnjax.serial(*[rnnjax.bidirectional(rnnjax.lstm(units))] * layers)
+    params = params_of(layer)
+    state0 = random_like(layer.apply(params, XS)[0], 7)
+    module = torch.nn.LSTM(D, units, layers, bidirectional=True).double()
+
+    def tensor(a):
+        return torch.from_numpy(np.array(a))
+
+    with torch.no_grad():
+        for k, one in enumerate(params):
+            for suffix, p in (("", one.forward), ("_reverse", one.backward)):
+                getattr(module, f"weight_ih_l{k}{suffix}").copy_(tensor(p.w_x.T))
+                getattr(module, f"weight_hh_l{k}{suffix}").copy_(tensor(p.w_h.T))
+                getattr(module, f"bias_ih_l{k}{suffix}").copy_(tensor(p.b))
+                getattr(module, f"bias_hh_l{k}{suffix}").zero_()
+    xs = tensor(XS).requires_grad_()
+    directions = [s for one in state0 for s in one]
+    h0 = torch.stack([tensor(s.h) for s in directions]).requires_grad_()
+    c0 = torch.stack([tensor(s.c) for s in directions]).requires_grad_()
+    packed = torch.nn.utils.rnn.pack_padded_sequence(xs, lengths, enforce_sorted=False)
+    out, (h, c) = module(packed, (h0, c0))
+    out, _ = torch.nn.utils.rnn.pad_packed_sequence(out)
+    ((out**2).sum() + (h**3).sum() + (c**2).sum()).backward()
+
+    def loss(params, xs, state0):
+        state, ys = layer.apply(params, xs, state=state0, lengths=jnp.array(lengths))
+        cells = [s for one in state for s in one]
+        return (
+            (ys**2).sum() + sum((s.h**3).sum() + (s.c**2).sum() for s in cells),
+            (state, ys),
+        )
+
+    gradient = jax.grad(loss, argnums=(0, 1, 2), has_aux=True)
+    (g_params, g_xs, g_state), (state, ys) = gradient(params, XS, state0)
+    assert_close(ys, jnp.asarray(out.detach().numpy()))
+    assert_close(jnp.stack([s.h for one in state for s in one]), jnp.asarray(h.detach().numpy()))
+    assert_close(jnp.stack([s.c for one in state for s in one]), jnp.asarray(c.detach().numpy()))
+    assert_close(g_xs, jnp.asarray(xs.grad.numpy()))
+    assert_close(jnp.stack([s.c for one in g_state for s in one]), jnp.asarray(c0.grad.numpy()))
+    for k, one in enumerate(g_params):
+        for suffix, p in (("", one.forward), ("_reverse", one.backward)):
+            for name, g in (("weight_ih", p.w_x.T), ("weight_hh", p.w_h.T), ("bias_ih", p.b)):
+                theirs = getattr(module, f"{name}_l{k}{suffix}").grad.numpy()
+                assert_close(g, jnp.asarray(theirs))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: rnnjax.serial(), ValueError, "at least one layer"),
+        (lambda: rnnjax.serial(jnp.tanh), TypeError, r"layers\[0\] must be a Layer or a Cell"),
+        (lambda: rnnjax.recurrent(3), TypeError, "cell must be a Cell, got 3"),
+        (lambda: rnnjax.bidirectional(rnnjax.gru), TypeError, "forward must be a Cell"),
+        (lambda: rnnjax.bidirectional(rnnjax.gru(2), 3), TypeError, "backward must be a Cell"),
+        (lambda: rnnjax.bidirectional(rnnjax.gru(2), merge="max"), ValueError, "concat, sum, mean"),
+        (lambda: rnnjax.pyramid(0), ValueError, "factor must be a positive int"),
+        (
+            lambda: rnnjax.pyramid().apply((), XS, resets=jnp.zeros((T, B), bool)),
+            ValueError,
+            "a row of its own",
+        ),
+    ],
+)
+def test_errors(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

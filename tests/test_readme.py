@@ -1,0 +1,25 @@
+"""The code blocks of README and CONTRIBUTING run, each page from top to bottom."""
+
+import contextlib
+import io
+import pathlib
+import re
+
+import jax
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_code_blocks_run(page, tmp_path):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = list(re.finditer(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+    assert blocks
+    names = {"__name__": page}
+    for block in blocks:
+        # Padded with the lines before it, so that a traceback shows the page's own line.
+        source = "\n" * text[: block.start(1)].count("\n") + block[1]
+        output = contextlib.redirect_stdout(io.StringIO())
+        with output, jax.numpy_dtype_promotion("standard"):  # as a reader has it
+            exec(compile(source, str(ROOT / page), "exec"), names)

@@ -1,0 +1,220 @@
+"""Text: where it comes from, how it is split, how it becomes windows; and every bad corpus."""
+
+import pathlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnjax.train import Vocabulary, read_text, standard_library_text, streams
+from rnnjax.train import data as data_module
+from rnnjax.train.data import UNKNOWN, check_symbols, iterate
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def test_a_file_is_split_by_position_and_nothing_is_lost(tmp_path):
+    content = "".join(map(chr, range(0x100, 0x100 + 1000)))
+    (tmp_path / "a.txt").write_text(content, encoding="utf-8")
+    text = read_text(tmp_path / "a.txt")
+    assert "".join(text) == content
+    assert [len(part) for part in text] == [900, 50, 50]
+
+
+def test_line_ends_come_as_they_are(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"a\r\nb\rc\n" * 10)
+    assert "".join(read_text(str(tmp_path / "a.txt"))) == "a\r\nb\rc\n" * 10
+
+
+def test_a_folder_is_split_by_file(tmp_path):
+    contents = {f"{k}.txt": f"<{k}>" * 5 for k in range(40)}
+    (tmp_path / "deep").mkdir()
+    for name, content in contents.items():
+        (tmp_path / "deep" / name).write_text(content)
+    (tmp_path / ".hidden").write_text("never read")
+    (tmp_path / "empty.txt").touch()
+    text = read_text(tmp_path)
+    # Every file is whole, in one part alone.
+    homes = [[content in part for part in text] for content in contents.values()]
+    assert np.sum(homes, axis=0).tolist() == [36, 2, 2]
+    assert np.sum(homes, axis=1).tolist() == [1] * 40
+    assert sorted("".join(text)) == sorted("".join(contents.values()))
+    assert read_text(tmp_path) == text
+
+
+def test_a_folder_of_two_files_is_split_by_position(tmp_path):
+    (tmp_path / "a").write_text("a" * 50)
+    (tmp_path / "b").write_text("b" * 50)
+    assert read_text(tmp_path) == ("a" * 50 + "b" * 40, "b" * 5, "b" * 5)
+
+
+def empty(folder):
+    (folder / "text").touch()
+    return folder / "text"
+
+
+def not_utf8(folder):
+    (folder / "text").write_bytes("é".encode() * 3 + b"\xff" + b"a" * 10)
+    return folder / "text"
+
+
+def cut_character(folder):
+    (folder / "text").write_bytes(b"abcd" + "é".encode()[:1])
+    return folder / "text"
+
+
+def folder_not_utf8(folder):
+    (folder / "good").write_text("good")
+    (folder / "bad").write_bytes(b"ab\xfe")
+    return folder
+
+
+def folder_without_text(folder):
+    (folder / ".hidden").write_text("hidden")
+    (folder / "empty").touch()
+    (folder / "deep").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (empty, r"text is empty$"),
+        (not_utf8, r"text is not UTF-8: invalid start byte at byte 6$"),
+        (cut_character, r"text is not UTF-8: unexpected end of data at byte 4$"),
+        (folder_not_utf8, r"bad is not UTF-8: .* at byte 2$"),
+        (folder_without_text, r"has no files with text in it$"),
+        (lambda folder: folder, r"has no files with text in it$"),
+        (lambda folder: folder / "nowhere", r"nowhere does not exist$"),
+    ],
+)
+def test_a_corpus_that_will_not_do(tmp_path, make, message):
+    with pytest.raises(ValueError, match=message):
+        read_text(make(tmp_path))
+
+
+def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
+    (tmp_path / "secret").write_text("text")
+
+    def denied(self):  # tests may run as root, whom no file mode stops
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(pathlib.Path, "read_bytes", denied)
+    for path in (tmp_path, tmp_path / "secret"):
+        with pytest.raises(ValueError, match=r"secret cannot be read: Permission denied$"):
+            read_text(path)
+
+
+def test_the_standard_library(monkeypatch):
+    text = standard_library_text()
+    assert standard_library_text() == text
+    sizes = [len(part) for part in text]
+    assert 1e6 < sum(sizes) < 3e6
+    assert all(0.01 * sum(sizes) < size for size in sizes[1:])
+    # Split by file: what the split was handed are whole files, each of which is in one part.
+    files = {}
+    monkeypatch.setattr(data_module, "_split_files", lambda texts: files.update(texts) or text)
+    standard_library_text()
+    assert not any("test" in name.split("/") for name in files)
+    assert sum(map(len, files.values())) == sum(sizes)
+    long = [content for content in files.values() if len(content) > 500]
+    assert {sum(content in part for part in text) for content in long} == {1}
+
+
+def test_an_interpreter_without_sources(tmp_path, monkeypatch):
+    monkeypatch.setattr(data_module.sysconfig, "get_path", lambda name: str(tmp_path))
+    with pytest.raises(ValueError, match=r"no Python sources in .*: pass a text of your own"):
+        standard_library_text()
+
+
+# --- symbols -------------------------------------------------------------------------------------
+
+
+@given(st.text(min_size=1))
+def test_encode_then_decode_is_the_text(text):
+    vocabulary = Vocabulary.of(text)
+    ids = vocabulary.encode(text)
+    assert ids.dtype == np.int32
+    assert vocabulary.decode(ids) == text
+    assert set(ids.tolist()) == set(range(len(vocabulary) - 1))  # the unknown one is not in it
+    assert Vocabulary(vocabulary.characters).encode(text).tolist() == ids.tolist()
+
+
+def test_the_unknown_symbol():
+    vocabulary = Vocabulary.of("abc")
+    assert len(vocabulary) == 4
+    assert vocabulary.encode("cxa", unknown=True).tolist() == [2, 3, 0]
+    assert vocabulary.decode([2, 3, 0]) == f"c{UNKNOWN}a"
+    with pytest.raises(ValueError, match=r"the character 'x' \(position 1\) was not in"):
+        vocabulary.encode("cxa")
+    # What a shell hands over for the byte ff: no character at all.
+    with pytest.raises(ValueError, match=r"the character '\\udcff' \(position 2\) was not in"):
+        vocabulary.encode("ab\udcff")
+
+
+def test_a_vocabulary_of_nothing_knows_nothing():
+    assert Vocabulary.of("").encode("ab", unknown=True).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("characters", ["ba", "aa"])
+def test_characters_out_of_order(characters):
+    with pytest.raises(ValueError, match="distinct and in code-point order"):
+        Vocabulary(characters)
+
+
+def test_check_symbols():
+    check_symbols(np.array([0, 4]), 5)
+    check_symbols(np.array([], int), 5)
+    with pytest.raises(ValueError, match=r"symbol 5 at position 1 is outside \[0, 5\)"):
+        check_symbols(np.array([0, 5]), 5)
+    with pytest.raises(ValueError, match=r"symbol -1 at position 2 is outside \[0, 5\)"):
+        check_symbols(np.array([[0, 4], [-1, 7]]), 5)
+    with pytest.raises(ValueError, match="symbol 9 at position 0"):
+        Vocabulary.of("abc").decode([9])
+
+
+# --- windows -------------------------------------------------------------------------------------
+
+
+def test_windows_continue_each_other_and_targets_are_one_ahead():
+    M, B, T = 103, 4, 5
+    source = streams(np.arange(M), B, T)
+    assert source.windows == 4  # 25 symbols a stream: 24 targets, 4 whole windows
+    batches = list(iterate(source, 0, source.windows))
+    xs = np.concatenate([inputs for inputs, _, _ in batches])
+    targets = np.concatenate([targets for _, targets, _ in batches])
+    np.testing.assert_array_equal(targets, xs + 1)
+    np.testing.assert_array_equal(xs, np.arange(B) * 25 + np.arange(20)[:, None])
+    assert [restart for _, _, restart in batches] == [True, False, False, False]
+
+
+def test_a_new_pass_starts_over():
+    source = streams(np.arange(26), 2, 4)
+    assert source.windows == 3
+    for step in range(9):
+        inputs, targets, restart = source.batch(step)
+        first, one_on, _ = source.batch(step % 3)
+        np.testing.assert_array_equal(inputs, first)
+        np.testing.assert_array_equal(targets, one_on)
+        assert restart == (step % 3 == 0)
+
+
+def test_the_shortest_text_that_will_do():
+    assert streams(np.arange(10), 2, 4).windows == 1
+    with pytest.raises(ValueError, match=r"9 tokens, need at least B \* \(T \+ 1\) = .* = 10: use"):
+        streams(np.arange(9), 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "window", "error", "message"),
+    [
+        (0, 4, ValueError, "batch_size must be a positive int, got 0"),
+        (2, 0, ValueError, "window must be a positive int, got 0"),
+        (2, -1, ValueError, "window must be a positive int, got -1"),
+        (2.0, 4, TypeError, r"batch_size must be a positive int, got 2\.0"),
+    ],
+)
+def test_sizes_that_will_not_do(batch_size, window, error, message):
+    with pytest.raises(error, match=message):
+        streams(np.arange(100), batch_size, window)

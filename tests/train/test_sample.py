@@ -1,0 +1,105 @@
+"""Generation: the draws of the equation, through the very step that was trained."""
+
+import collections
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rnnjax
+from rnnjax.train import Vocabulary, generate
+
+VOCABULARY = Vocabulary.of("abcd")
+V = len(VOCABULARY)
+MODEL = rnnjax.stack(rnnjax.embed(V, 4), rnnjax.gru(5), rnnjax.linear(V))
+PARAMS = jax.tree.map(
+    lambda leaf: 3 * leaf, MODEL.init(jax.random.key(1), jax.ShapeDtypeStruct((), int))
+)
+
+
+def text(cell=MODEL, params=PARAMS, prompt="ab", length=40, **options):
+    return "".join(generate(cell, params, VOCABULARY, prompt, length=length, **options))
+
+
+def fixed(logits):
+    """A model that says the same whatever it reads."""
+    return rnnjax.Cell(
+        name="fixed",
+        init=lambda key, x_spec: jnp.asarray(logits, jnp.float32),
+        initial_state=lambda params, batch_shape=(), *, key=None: jnp.zeros((*batch_shape, 1)),
+        step=lambda params, state, x: (state, params),
+        x_ndims=0,
+    )
+
+
+def test_the_seed_decides():
+    assert text(seed=3) == text(seed=3)
+    assert len({text(seed=seed) for seed in range(4)}) == 4
+
+
+def test_temperature_0_takes_the_likeliest_of_unroll():
+    want = "ab"
+    for _ in range(12):
+        _, logits = rnnjax.unroll(MODEL, PARAMS, None, jnp.asarray(VOCABULARY.encode(want)))
+        want += VOCABULARY.decode([int(logits[-1, : V - 1].argmax())])
+    assert text(length=12, temperature=0, seed=1) == want[2:]
+    assert text(length=12, temperature=0, seed=2) == want[2:]
+    assert len(set(want)) > 1
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_draws_follow_the_softmax(temperature):
+    logits = [0.0, 1.0, -1.0, 0.5, 9.0]  # the unknown symbol would be by far the likeliest
+    cell = fixed(logits)
+    length = 2000
+    counts = collections.Counter(
+        text(cell, cell.init(None, None), length=length, temperature=temperature)
+    )
+    p = np.exp(np.array(logits[:-1]) / temperature)
+    p /= p.sum()
+    found = np.array([counts[c] for c in "abcd"]) / length
+    assert sum(counts.values()) == length
+    assert np.abs(found - p).max() < 4 * np.sqrt(0.25 / length)  # four standard deviations
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 1e-37, 1e-60])
+def test_a_temperature_near_0_is_near_the_likeliest(temperature):
+    cell = fixed([1.0, 50.0, 60.0, 59.0, 90.0])
+    assert text(cell, cell.init(None, None), length=5, temperature=temperature) == "ccccc"
+
+
+def test_params_survive_a_learnable_initial_state():
+    learnt = rnnjax.Cell(
+        name="learnt",
+        init=lambda key, x_spec: jnp.arange(float(V)),
+        initial_state=lambda params, batch_shape=(), *, key=None: jnp.broadcast_to(
+            params, (*batch_shape, V)
+        ),
+        step=lambda params, h, x: (h + params, h),
+        x_ndims=0,
+    )
+    params = learnt.init(None, None)
+    assert text(learnt, params, seed=1) == text(learnt, params, seed=1)
+
+
+def test_the_text_comes_one_character_at_a_time():
+    stream = generate(MODEL, PARAMS, VOCABULARY, "a", length=10**9)
+    assert len(next(stream) + next(stream)) == 2
+    assert text(length=0) == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prompt": ""}, "prompt needs at least one character"),
+        ({"prompt": "abx"}, r"the character 'x' \(position 2\) was not in the training text"),
+        ({"temperature": -0.1}, r"temperature must be at least 0 and finite, got -0\.1"),
+        ({"temperature": float("nan")}, "temperature must be at least 0 and finite, got nan"),
+        ({"temperature": float("inf")}, "temperature must be at least 0 and finite, got inf"),
+        ({"length": -1}, "length must be an int of at least 0, got -1"),
+    ],
+)
+def test_errors_come_before_the_first_character(options, message):
+    with pytest.raises(ValueError, match=message):
+        generate(MODEL, PARAMS, VOCABULARY, **{"prompt": "a", "length": 5, **options})
