@@ -4,6 +4,7 @@ import ast
 import pathlib
 import sys
 
+import mutation
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent / "rnnjax"
@@ -91,3 +92,7 @@ def test_a_cell_is_one_short_file_that_imports_no_cell(path):
     for module in imports(path):  # `_common` is shared
         assert module not in cells
         assert not any(module.startswith(f"{cell}.") for cell in cells - {"rnnjax.cells"})
+
+
+def test_every_planted_fault_has_its_place():
+    assert mutation.misplaced(mutation.FAULTS) == []
