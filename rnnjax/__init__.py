@@ -11,6 +11,8 @@ from rnnjax._combine import stack as stack
 from rnnjax._compile import Plan as Plan
 from rnnjax._compile import plan as plan
 from rnnjax._compile import scan as scan
+from rnnjax._host import tune_host_memory as tune_host_memory
+from rnnjax._host import use_cpu_devices as use_cpu_devices
 from rnnjax._unroll import unroll as unroll
 from rnnjax.cells import DropoutState as DropoutState
 from rnnjax.cells import ElmanParams as ElmanParams
