@@ -26,7 +26,7 @@ One that is wrong, as its rows see each other, fails with the law, the step, the
     >>> check_cell(dataclasses.replace(decay, name="centred", step=centred_step), 3)
     Traceback (most recent call last):
     ...
-    AssertionError: centred breaks "rows independent" (a row alone gives what it gives in a batch)...
+    AssertionError: centred breaks "rows independent" (a row alone gives what it gives in a...
 
 Each law is a small function below, of the table `LAWS`, whose order is that of the checks: what the
 later ones need, the earlier ones have shown. The reference for sequences is `_alone`: each row's
@@ -40,7 +40,7 @@ import functools
 import math
 import pickle
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -98,10 +98,10 @@ def check_cell(
 ) -> Report:
     """Checks that a cell keeps the contract of `rnnjax.Cell`, law by law; raises where it does not.
 
-    The laws are those of `LAWS`: shapes, carried state, noise, batching, padding, resets, streaming,
-    gradients, precision, and what a program needs (pickling, donation, no retracing). They run in
-    float64, whatever `jax_enable_x64` says, on random parameters, inputs, and states which the cell
-    has reached itself; "the same" is max|a - b| <= tolerance * max(1, max|b|).
+    The laws are those of `LAWS`: shapes, carried state, noise, batching, padding, resets,
+    streaming, gradients, precision, and what a program needs (pickling, donation, no retracing).
+    They run in float64, whatever `jax_enable_x64` says, on random parameters, inputs, and states
+    which the cell has reached itself; "the same" is max|a - b| <= tolerance * max(1, max|b|).
 
     Args:
       cell: the cell.
@@ -132,8 +132,8 @@ def check_cell(
       >>> import rnnjax
       >>> from rnnjax.testing import check_cell
       >>> report = check_cell(rnnjax.elman(2), 3, skip=["bfloat16"])
-      >>> {outcome.outcome for outcome in report.outcomes}
-      {'holds', 'no noise', 'skipped'}
+      >>> sorted({outcome.outcome for outcome in report.outcomes})
+      ['holds', 'no noise', 'skipped']
     """
     if not isinstance(cell, Cell):
         raise TypeError(f"cell must be a Cell, got {type(cell).__name__}: call a factory, lstm(4)")
@@ -213,9 +213,9 @@ class _Case:
             functools.partial(_differentiated, functools.partial(unroll, cell, length=T))
         )
         self.plain = jax.jit(functools.partial(_differentiated, functools.partial(_alone, cell)))
+        self.params = self.drawn()
 
-    @functools.cached_property
-    def params(self) -> Params:
+    def drawn(self) -> Params:
         """What `init` draws, moved off the zeros and ones it may hold."""
         rng = np.random.default_rng(self.seed)
 
@@ -249,7 +249,7 @@ class _Case:
 
     def at(self, t: int) -> PyTree:
         """The inputs of step t."""
-        return jax.tree.map(lambda x: x[t], self.xs)
+        return _at(self.xs, t)
 
     @functools.cached_property
     def noisy(self) -> bool:
@@ -316,10 +316,8 @@ class _Case:
 
     def same(self, got: PyTree, want: PyTree, what: str = "", axes: str = "") -> None:
         """Raises unless two trees are the same, naming the leaf and the place."""
-        if jax.tree.structure(got) != jax.tree.structure(want):
-            raise _Broken(f"{what}: got {_tree(got)}, expected {_tree(want)}")
-        for (path, a), b in zip(jax.tree.leaves_with_path(got), jax.tree.leaves(want), strict=True):
-            _same(what + jax.tree_util.keystr(path), a, b, axes, self.tolerances)
+        for where, a, b in _pairs(what, got, want):
+            _same(where, a, b, axes, self.tolerances)
 
     def same_run(self, got: tuple[State, PyTree], want: tuple[State, PyTree]) -> None:
         """Raises unless two results (final state, ys) are the same."""
@@ -334,6 +332,18 @@ class _Case:
 
 _Run = tuple[Array, tuple, tuple]  # loss, (final state, ys), gradients for params, state and xs
 _INPUTS = ("params", "state", "xs")
+
+
+def _pairs(what: str, got: PyTree, want: PyTree) -> Iterator[tuple[str, Any, Any]]:
+    """The leaves of two trees, which must be alike, side by side with their name."""
+    if jax.tree.structure(got) != jax.tree.structure(want):
+        raise _Broken(f"{what}: got {_tree(got)}, expected {_tree(want)}")
+    for (path, a), b in zip(jax.tree.leaves_with_path(got), jax.tree.leaves(want), strict=True):
+        yield what + jax.tree_util.keystr(path), a, b
+
+
+def _at(tree: PyTree, index: Any) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def _floating(leaf: Any) -> bool:
@@ -375,7 +385,7 @@ def _same(what: str, got: Any, want: Any, axes: str, tolerances: Mapping[str, fl
 def _loop(step: Callable, params: Params, state: State, xs: PyTree) -> tuple[State, PyTree]:
     ys = []
     for t in range(T):
-        state, y = step(params, state, jax.tree.map(lambda x: x[t], xs))
+        state, y = step(params, state, _at(xs, t))
         ys.append(y)
     return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *ys)
 
@@ -442,16 +452,11 @@ def _shapes(case: _Case) -> None:
     one = sizes(())
     for batch in {(), (3,), case.batch_shape, (3, *case.batch_shape)}:
         for what, many, single in zip(("state", "y"), sizes(batch), one, strict=True):
-            if jax.tree.structure(many) != jax.tree.structure(single):
-                raise _Broken(f"{what}: got {_tree(many)}, expected {_tree(single)}")
-            for (path, a), b in zip(
-                jax.tree.leaves_with_path(many), jax.tree.leaves(single), strict=True
-            ):
+            for where, a, b in _pairs(what, many, single):
                 if (a.shape, a.dtype) != ((*batch, *b.shape), b.dtype):
                     raise _Broken(
-                        f"{what}{jax.tree_util.keystr(path)} has shape {list(a.shape)} and dtype "
-                        f"{a.dtype} for batch {list(batch)}, expected {[*batch, *b.shape]} and "
-                        f"{b.dtype}"
+                        f"{where} has shape {list(a.shape)} and dtype {a.dtype} for batch "
+                        f"{list(batch)}, expected {[*batch, *b.shape]} and {b.dtype}"
                     )
 
 
@@ -464,60 +469,47 @@ def _carry(case: _Case) -> None:
 
 
 def _same_types(before: State, after: State) -> None:
-    if jax.tree.structure(before) != jax.tree.structure(after):
-        raise _Broken(f"the state after a step: got {_tree(after)}, expected {_tree(before)}")
-    for (path, a), b in zip(jax.tree.leaves_with_path(before), jax.tree.leaves(after), strict=True):
-        if (a.shape, a.dtype) != (b.shape, b.dtype):
+    for where, new, old in _pairs("state", after, before):
+        if (new.shape, new.dtype) != (old.shape, old.dtype):
             raise _Broken(
-                f"state{jax.tree_util.keystr(path)} is {a.dtype}{list(a.shape)} before a step and "
-                f"{b.dtype}{list(b.shape)} after it"
+                f"{where} is {old.dtype}{list(old.shape)} before a step and "
+                f"{new.dtype}{list(new.shape)} after it"
             )
 
 
 def _key_tree(case: _Case) -> None:
-    """The state has one tree, with and without a key; only key leaves differ, [*B, 1] and [*B, 0]."""
+    """The state has one tree with and without a key; key leaves are [*B, 1] and [*B, 0]."""
     with_key, without = (case.initial((case.rows,), keyed=keyed) for keyed in (True, False))
-    if jax.tree.structure(with_key) != jax.tree.structure(without):
-        raise _Broken(f"with a key {_tree(with_key)}, without {_tree(without)}")
-    for (path, a), b in zip(
-        jax.tree.leaves_with_path(with_key), jax.tree.leaves(without), strict=True
-    ):
-        where = f"state{jax.tree_util.keystr(path)}"
-        if is_key(a) and (a.shape, b.shape) != ((case.rows, 1), (case.rows, 0)):
+    for where, a, b in _pairs("state", with_key, without):
+        if not is_key(a):
+            _same(where, a, b, "row", case.tolerances)
+        elif (a.shape, b.shape) != ((case.rows, 1), (case.rows, 0)):
             raise _Broken(
                 f"{where} holds keys of shapes {list(a.shape)} with a key and {list(b.shape)} "
                 f"without, expected [{case.rows}, 1] and [{case.rows}, 0]: use noise_keys"
             )
-        if not is_key(a):
-            _same(where, a, b, "row", case.tolerances)
 
 
 def _pure(case: _Case) -> None:
     """A step gives the same bits each time, eager as under jit."""
     first, again = (case.cell.step(case.params, case.state, case.at(0)) for _ in range(2))
     jitted = case.step(case.params, case.state, case.at(0))
-    for (path, a), b in zip(jax.tree.leaves_with_path(first), jax.tree.leaves(again), strict=True):
-        _same(f"(state, y){jax.tree_util.keystr(path)}, called again,", b, a, "row", {})
-    for what, a, b in zip(("state", "y"), jitted, first, strict=True):
-        case.same(a, b, f"{what} under jit", "row")
+    for part, a, b, c in zip(("state", "y"), first, again, jitted, strict=True):
+        for where, new, old in _pairs(part, b, a):
+            _same(f"{where}, called again,", new, old, "row", {})
+        case.same(c, a, f"{part} under jit", "row")
 
 
 def _rows(case: _Case) -> None:
     """A row alone gives what it gives in a batch."""
-    state, ys = case.state, []
+    state = case.state
     for t in range(2):
-        before = state
-        state, y = case.step(case.params, state, case.at(t))
+        before, (state, y) = state, case.step(case.params, state, case.at(t))
         for row in range(case.rows):
-            mine = jax.tree.map(lambda a: a[row], (before, case.at(t)))
-            alone = case.step(case.params, *mine)
-            for what, a, b in zip(("state", "y"), (state, y), alone, strict=True):
-                for (path, whole), part in zip(
-                    jax.tree.leaves_with_path(a), jax.tree.leaves(b), strict=True
-                ):
-                    where = f"{what}{jax.tree_util.keystr(path)} at t = {t}, row = {row},"
-                    _same(where, whole[row], part, "", case.tolerances)
-        ys.append(y)
+            alone = case.step(case.params, *_at((before, case.at(t)), row))
+            for what, whole, one in zip(("state", "y"), (state, y), alone, strict=True):
+                for where, a, b in _pairs(what, _at(whole, row), one):
+                    _same(f"{where} at t = {t}, row = {row},", a, b, "", case.tolerances)
 
 
 def _vmap(case: _Case) -> None:
@@ -538,10 +530,8 @@ def _declared(case: _Case) -> None:
     """`output_of` gives y from the new state, bit for bit; `recurrent` names fields of params."""
     state, y = case.step(case.params, case.state, case.at(0))
     if case.cell.output_of is not None:
-        for a, b in zip(
-            jax.tree.leaves(case.cell.output_of(state)), jax.tree.leaves(y), strict=True
-        ):
-            _same("output_of(state)", a, b, "row", {})
+        for where, a, b in _pairs("output_of(state)", case.cell.output_of(state), y):
+            _same(where, a, b, "row", {})
     for field in case.cell.recurrent:
         if not hasattr(case.params, field):
             raise _Broken(f"recurrent names {field!r}, which is no field of params")
@@ -557,8 +547,7 @@ def _chunks(case: _Case) -> None:
     """A sequence in two pieces, the state carried, gives what it gives whole."""
     state, pieces = case.state, []
     for half in (slice(None, T // 2), slice(T // 2, None)):
-        xs = jax.tree.map(lambda x: x[half], case.xs)
-        state, ys = unroll(case.counted, case.params, state, xs, length=T // 2)
+        state, ys = unroll(case.counted, case.params, state, _at(case.xs, half), length=T // 2)
         pieces.append(ys)
     ys = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
     case.same_run((state, ys), case.looped)
@@ -620,12 +609,11 @@ def _finite_differences(case: _Case) -> None:
             continue
         along = jnp.asarray(rng.normal(0, 1, gradient.shape), gradient.dtype)
 
-        def value(move: float) -> float:
-            moved = list(leaves)
-            moved[i] += move * along
-            return float(case.run(*tree.unflatten(moved))[0])
-
-        slope, got = (value(h) - value(-h)) / (2 * h), float((gradient * along).sum().real)
+        values = []
+        for move in (h, -h):
+            moved = [leaf + move * along if j == i else leaf for j, leaf in enumerate(leaves)]
+            values.append(float(case.run(*tree.unflatten(moved))[0]))
+        slope, got = (values[0] - values[1]) / (2 * h), float((gradient * along).sum().real)
         if not abs(got - slope) <= 1e-6 * max(1.0, abs(slope)):
             where = _INPUTS[path[0].idx] + jax.tree_util.keystr(path[1:])
             raise _Broken(
@@ -636,13 +624,11 @@ def _finite_differences(case: _Case) -> None:
 def _live(case: _Case) -> None:
     """Every parameter has a part in what comes out: no gradient is all zero."""
     plain, restarted = case.whole[2][0], case.restarted[0][2][0]
-    for (path, a), b in zip(
-        jax.tree.leaves_with_path(plain), jax.tree.leaves(restarted), strict=True
-    ):
+    for where, a, b in _pairs("params", plain, restarted):
         if a.size and not (np.asarray(a).any() or np.asarray(b).any()):
             raise _Broken(
-                f"the gradient for params{jax.tree_util.keystr(path)} is all zero over {T} steps "
-                "with resets, expected some that is not"
+                f"the gradient for {where} is all zero over {T} steps with resets, expected some "
+                "that is not"
             )
 
 
@@ -663,13 +649,11 @@ def _noise(case: _Case) -> None:
     key = jax.random.fold_in(case.key, 1)
     drawn = case.cell.initial_state(case.params, (case.rows,), key=key)
     for how, other in ((" after rekey", rekey(case.cell, case.fresh, key)), ("", drawn)):
-        for (path, a), b in zip(
-            jax.tree.leaves_with_path(case.fresh), jax.tree.leaves(other), strict=True
-        ):
+        for where, a, b in _pairs("state", case.fresh, other):
             same = is_key(a) and (jax.random.key_data(a) == jax.random.key_data(b)).all((-2, -1))
             if np.any(same):
-                where = f"state{jax.tree_util.keystr(path)} at row = {int(np.argmax(same))}"
-                raise _Broken(f"{where}: another key gives the same noise{how}")
+                row = int(np.argmax(same))
+                raise _Broken(f"{where} at row = {row}: another key gives the same noise{how}")
 
 
 def _buffers(case: _Case) -> None:
@@ -720,7 +704,7 @@ def _bfloat16(case: _Case) -> None:
 
     params, xs = narrow(case.params), narrow(case.xs)
     state = case.cell.initial_state(params, (case.rows,), key=case.key)
-    _same_types(state, case.step(params, state, jax.tree.map(lambda x: x[0], xs))[0])
+    _same_types(state, case.step(params, state, _at(xs, 0))[0])
     _, ys = _loop(case.step, params, state, xs)
     _, want = _loop(case.step, widen(params), case.fresh, widen(xs))
     # The bits that are missing are in the parameters and inputs too, whatever the dtype of y.
@@ -763,13 +747,13 @@ class Law:
 LAWS: dict[str, Law] = {
     "shapes": Law(
         _shapes,
-        "an axis is counted from the front (axis=0, x.shape[0]); count from the back (axis=-1), and "
-        "make every leaf of the initial state with shape (*batch_shape, ...).",
+        "an axis is counted from the front (axis=0, x.shape[0]): count from the back (axis=-1), "
+        "and make every leaf of the initial state with shape (*batch_shape, ...).",
     ),
     "stable carry": Law(
         _carry,
-        "the initial state has a dtype of its own; give it that of the parameters, and convert x to "
-        "that dtype in the step.",
+        "the initial state has a dtype of its own: give it that of the parameters, and convert x "
+        "to that dtype in the step.",
     ),
     "key tree": Law(
         _key_tree,
@@ -821,8 +805,8 @@ LAWS: dict[str, Law] = {
     "noise": Law(_noise, "the noise does not come from the key that initial_state is given."),
     "buffers": Law(
         _buffers,
-        "one array is used for two leaves, or a parameter is returned as state: make zeros for each "
-        "leaf, copy a learned state with jnp.array(..., copy=True).",
+        "one array is used for two leaves, or a parameter is returned as state: make zeros for "
+        "each leaf, copy a learned state with jnp.array(..., copy=True).",
     ),
     "no retrace": Law(
         _retrace,
@@ -830,7 +814,7 @@ LAWS: dict[str, Law] = {
     ),
     "bfloat16": Law(
         _bfloat16,
-        "the step computes in the dtype of x or in a fixed one; convert x to the parameters' dtype.",
+        "the step computes in the dtype of x or in a fixed one: convert x to the parameters'.",
     ),
     "value": Law(
         _value, "the factory is not at module level, or is not decorated with @rnnjax.cell_factory."
