@@ -7,6 +7,7 @@ import pathlib
 from types import ModuleType
 
 import rnnjax
+import rnnjax.testing
 import rnnjax.train
 
 # Values, which cannot have docstrings.
@@ -40,6 +41,15 @@ def public(module: ModuleType) -> dict[str, object]:
     }
 
 
+def defined(module: ModuleType) -> dict[str, object]:
+    """The public classes and functions which a module of one file defines."""
+    return {
+        name: value
+        for name, value in public(module).items()
+        if getattr(value, "__module__", None) == module.__name__
+    }
+
+
 def table(names: dict[str, object]) -> list[str]:
     """A Markdown table of names and summaries."""
     rows = ["| name | what it is |", "| --- | --- |"]
@@ -65,6 +75,7 @@ def render() -> str:
         lines += [f"## {group}", "", *table(names)]
     if left:
         raise SystemExit(f"no group for {', '.join(left)}: add one to GROUPS")
+    lines += ["## rnnjax.testing", "", *table(defined(rnnjax.testing))]
     lines += ["## rnnjax.train", "", *table(public(rnnjax.train))]
     return "\n".join(lines)
 

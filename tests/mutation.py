@@ -34,9 +34,11 @@ class Fault(NamedTuple):
 # The NumPy loops see a wrong equation, the relations see a wrong `unroll`.
 EQUATIONS = ("tests/test_oracles.py", "-k", "numpy and (plain or all)")
 RELATIONS = ("tests/test_unroll.py", "-k", "padded_equals_alone or no_steps or by_hand")
+WRONG_CELLS = ("tests/test_testing.py", "-k", "wrong")
 NOISE = ("tests/test_cells.py", "-k", "dropout or row or reset or rekey or noise or layers")
 
 LSTM, GRU, ELMAN = (f"rnnjax/cells/{name}.py" for name in ("lstm", "gru", "elman"))
+TESTING = "rnnjax/testing.py"
 DROPOUT, CELL, UNROLL = "rnnjax/cells/dropout.py", "rnnjax/_cell.py", "rnnjax/_unroll.py"
 GATES = "i, f, g, o = jnp.split(x @ params.w_x"
 RZ = "r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)"
@@ -261,6 +263,42 @@ FAULTS = [
         "(params, opt_state, carried), (state.params, state.opt_state, state.carried)",
         "(params, opt_state, carried), (state.params, state.opt_state, carried)",
         ("tests/train/test_step.py", "-k", "non_finite or finite"),
+    ),
+    Fault(
+        "check_cell: NaN passes for a number",
+        TESTING,
+        "np.argwhere(~(off <= bound))",
+        "np.argwhere(off > bound)",
+        WRONG_CELLS,
+    ),
+    Fault(
+        "check_cell: rows compared with themselves",
+        TESTING,
+        "_pairs(what, _at(whole, row), one)",
+        "_pairs(what, one, one)",
+        WRONG_CELLS,
+    ),
+    Fault("check_cell: no resets", TESTING, "% 3 == 1", "% 3 == 3", WRONG_CELLS),
+    Fault(
+        "check_cell: carry never compared",
+        TESTING,
+        "_same_types(state, after)",
+        "_same_types(state, state)",
+        WRONG_CELLS,
+    ),
+    Fault(
+        "check_cell: a parameter may be the state",
+        TESTING,
+        '(("params", case.params), ("state", state))',
+        '(("state", state),)',
+        WRONG_CELLS,
+    ),
+    Fault(
+        "check_cell: a dead parameter passes",
+        TESTING,
+        "np.asarray(a).any() or",
+        "np.isfinite(a).any() or",
+        WRONG_CELLS,
     ),
 ]
 

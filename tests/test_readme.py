@@ -4,6 +4,8 @@ import contextlib
 import io
 import pathlib
 import re
+import sys
+import types
 
 import jax
 import pytest
@@ -12,14 +14,15 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
-def test_code_blocks_run(page, tmp_path):
+def test_code_blocks_run(page, monkeypatch):
     text = (ROOT / page).read_text(encoding="utf-8")
     blocks = list(re.finditer(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
     assert blocks
-    names = {"__name__": page}
+    module = types.ModuleType(pathlib.Path(page).stem)
+    monkeypatch.setitem(sys.modules, module.__name__, module)  # where pickle looks functions up
     for block in blocks:
         # Padded with the lines before it, so that a traceback shows the page's own line.
         source = "\n" * text[: block.start(1)].count("\n") + block[1]
         output = contextlib.redirect_stdout(io.StringIO())
         with output, jax.numpy_dtype_promotion("standard"):  # as a reader has it
-            exec(compile(source, str(ROOT / page), "exec"), names)
+            exec(compile(source, str(ROOT / page), "exec"), vars(module))
