@@ -15,8 +15,8 @@ from rnnjax._compile._static import Static
 from rnnjax._compile._trace import Step, Traced, trace, type_of
 
 # The default block on a CPU, in bytes of arrays between stages and in rows of products.
-_SMALL = 1 << 20
-_CACHE = 1 << 18
+_SMALL = 1 << 21
+_CACHE = 1 << 20
 _ROWS = 256
 
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from rnnjax._compile._cut import cut_broadcast, cut_of, cut_operand, free_axis
+from rnnjax._compile._cut import cut_broadcast, cut_of, cut_operand
 from rnnjax._compile._graph import condense, time_varying
 from rnnjax._compile._primitives import ELEMENTWISE
 from rnnjax._compile._trace import (
@@ -166,7 +166,8 @@ def cut_before(context: Context, eqn: Equation) -> Replacement | None:
     """`split(f(a, b)) = f(split(a), split(b))`, so that a loop reads its pieces ready cut.
 
     A loop that slices what it reads is not vectorised well; one that reads each piece from an
-    array of its own is. Outside of loops, `split(x @ W) = x @ split(W)` never makes the whole.
+    array of its own is. A product is cut after it is done: one large product runs better than
+    several small ones, and so do its derivatives.
     """
     cut = cut_of(eqn)
     if cut is None:
@@ -187,21 +188,10 @@ def cut_before(context: Context, eqn: Equation) -> Replacement | None:
     def broadcast(value: Any) -> list[Any]:
         return cut_broadcast(cut, value, whole, source.params["broadcast_dimensions"])
 
-    def product(*values: Any) -> list[Any]:
-        pieces = [[values[0]] * len(cut.ranges), [values[1]] * len(cut.ranges)]
-        pieces[side] = cut.of(values[side], free_axis(source, side, cut.axis))
-        return [source.primitive.bind(*p, **source.params) for p in zip(*pieces, strict=True)]
-
     if source.primitive.name in ELEMENTWISE:
         return express(elementwise, *source.invars)
     if source.primitive.name == "broadcast_in_dim" and len(source.invars) == 1 and cycle is None:
         return express(broadcast, *source.invars)
-    if source.primitive.name == "dot_general" and cycle is None:
-        fixed = [context.is_fixed(operand) for operand in source.invars]
-        if fixed.count(True) == 1:
-            side = fixed.index(True)
-            if free_axis(source, side, cut.axis) is not None:
-                return express(product, *source.invars)
     return None
 
 
