@@ -44,10 +44,10 @@ def turns(eqn: Equation, factor: Var) -> bool:
     """Whether the derivative of a product in a loop gains from a transposed copy of its weight."""
     if jax.default_backend() != "cpu" or not weight_is_second(eqn, factor):
         return False
-    factor, weight = (type_of(operand) for operand in eqn.invars)
-    rows = factor.size // max(1, factor.shape[-1])  # one row is no product of matrices
-    plain = eqn.params["dimension_numbers"] == (((factor.ndim - 1,), (0,)), ((), ()))
-    return plain and weight.ndim == 2 and rows > 1 and weight.size * weight.dtype.itemsize <= _CACHE
+    a, w = map(type_of, eqn.invars)
+    matrices = eqn.params["dimension_numbers"] == (((a.ndim - 1,), (0,)), ((), ())) and w.ndim == 2
+    # One row alone gains nothing.
+    return matrices and a.size > a.shape[-1] and w.size * w.dtype.itemsize <= _CACHE
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))

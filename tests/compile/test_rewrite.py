@@ -75,6 +75,14 @@ def test_different_parameters_are_not_shared():
     assert names(tidy(program_of(step, (), h, XS))).count("slice") == 2
 
 
+def test_weights_come_second_where_rows_were_mapped():
+    program = rewrite(program_of(*STEPS["rows"][:4]))
+    assert "transpose" not in names(program)
+    products = [eqn for eqn in program.eqns if eqn.primitive.name == "dot_general"]
+    fixed = {*program.fixed, *program.constants}
+    assert [eqn.invars[1] in fixed for eqn in products] == [True, True]
+
+
 def test_product_of_concatenation():
     program = rewrite(program_of(*STEPS["concatenated_lstm"][:4]))
     products = [eqn for eqn in program.eqns if eqn.primitive.name == "dot_general"]
