@@ -246,6 +246,57 @@ JAX_PEERS = {
 }
 
 
+def in_scan(make: Callable[[str, int, int], Peer]) -> Callable[[str, int, int], Peer]:
+    """A library's own cell, its step run by `rnnjax.scan`."""
+
+    def of(kind: str, inputs: int, units: int) -> Peer:
+        import jax.numpy as jnp
+
+        import rnnjax
+
+        step = {flax_linen: _linen_step, haiku: _haiku_step, equinox: _equinox_step}[make]
+        advance = step(kind, units)
+
+        def run(params: Any, xs: Any) -> Any:
+            zero = jnp.zeros((xs.shape[1], units), xs.dtype)
+            return rnnjax.scan(advance, params, (zero, zero), xs)[1]
+
+        return Peer(make(kind, inputs, units).pack, run)
+
+    return of
+
+
+def _linen_step(kind: str, units: int) -> Any:
+    import flax.linen as nn
+
+    cell = nn.OptimizedLSTMCell(units)
+    return lambda params, state, x: cell.apply({"params": params["params"]["cell"]}, state, x)
+
+
+def _haiku_step(kind: str, units: int) -> Any:
+    import haiku as hk
+
+    def forward(state: Any, x: Any) -> Any:
+        y, state = hk.LSTM(units)(x, hk.LSTMState(*state))
+        return tuple(state), y
+
+    return hk.without_apply_rng(hk.transform(forward)).apply
+
+
+def _equinox_step(kind: str, units: int) -> Any:
+    import jax
+
+    def step(cell: Any, state: Any, x: Any) -> Any:
+        state = jax.vmap(cell)(x, state)
+        return state, state[0]
+
+    return step
+
+
+THIRD_PARTY = {"flax.linen": flax_linen, "haiku": haiku, "equinox": equinox}
+THIRD_PARTY |= {f"rnnjax.scan, {name}": in_scan(make) for name, make in THIRD_PARTY.items()}
+
+
 def torch_module(kind: str, weights: list[Weights]) -> Any:
     """`torch.nn.LSTM`, `GRU` or `RNN` with these weights, one layer for each."""
     import torch

@@ -1,15 +1,18 @@
-"""Throughput of every cell against every peer: forward pass and training step.
+"""Throughput of every cell against every peer: training step and forward pass.
 
-    python benchmarks/speed.py --help
+    python benchmarks/speed.py one      one CPU device, against the JAX libraries
+    python benchmarks/speed.py all      a device a core, against PyTorch on all cores
+    python benchmarks/speed.py third    other libraries' cells, in their own loop and in rnnjax.scan
 
-Outputs and gradients of all contenders are compared before anything is timed. Writes one JSON file
-a run, with every figure of every round, and the tables as Markdown beside it.
+Outputs and gradients of all contenders are compared before anything is timed. Writes
+results/speed_SUITE.json, with every figure of every round, and the tables as Markdown beside it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import pathlib
 import tempfile
 
@@ -31,60 +34,57 @@ SIZES = [
     (100, 64, 512, 512, 1),
     (128, 32, 256, 256, 2),
 ]
+MODES = ("train", "forward")
+# What a contender is compared by; these are shown beside it.
+SHOWN = ("floor", "rnnjax, tuned memory")
 
 
-def contenders(size: tuple, devices: int) -> dict[str, int]:
-    """The peers of one comparison, and how many CPU devices each gets."""
-    if devices == 1:
-        return dict.fromkeys(peers.JAX_PEERS, 1)
-    return {"rnnjax": devices if size[1] >= 8 else 1, "torch": 1}
+def contenders(suite: str, size: tuple) -> dict[str, dict]:
+    """The contenders of one comparison, and their part of the job; the first is rnnjax."""
+    if suite == "one":
+        found = {name: {"peer": name} for name in peers.JAX_PEERS}
+        cores = 1
+    elif suite == "third":
+        return {name: {"peer": name} for name in peers.THIRD_PARTY}
+    else:
+        cores = os.cpu_count() if size[1] >= 8 else 1
+        found = {"rnnjax": {"peer": "rnnjax"}, "torch": {"peer": "torch"}}
+    found["floor"] = {"peer": "floor"}
+    found["rnnjax, tuned memory"] = {"peer": "rnnjax", "tuned": True}
+    return {name: {**job, "devices": cores} for name, job in found.items()}
 
 
-def compare(kind: str, size: tuple, mode: str, devices: int, rounds: int) -> dict:
-    """One table row: all contenders at one size."""
+def compare(suite: str, kind: str, size: tuple, rounds: int) -> list[dict]:
+    """All contenders at one size: a row for each mode."""
+    workers, absent, results = {}, {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        workers, absent, results = {}, {}, {}
-        for name, count in contenders(size, devices).items():
-            job = {
-                "peer": name,
-                "kind": kind,
-                "shape": size[:4],
-                "layers": size[4],
-                "mode": mode,
-                "devices": count,
-                "results": f"{folder}/{name}.npz",
-            }
-            worker = Worker(job)
+        for name, part in contenders(suite, size).items():
+            job = {"kind": kind, "shape": size[:4], "layers": size[4], "devices": 1, **part}
+            workers[name] = Worker({**job, "results": f"{folder}/{name}.npz"})
+        for name, worker in [*workers.items()]:
             if "absent" in worker.facts:
                 absent[name] = worker.facts["absent"]
-                worker.close()
-                continue
-            workers[name] = worker
-            with np.load(job["results"]) as arrays:
-                results[name] = [arrays[key] for key in arrays.files]
-        agree(kind, size, results)
-        figures = measure(workers, rounds=rounds)
-        facts = {name: worker.facts for name, worker in workers.items()}
-        for worker in workers.values():
-            worker.close()
-    ours = figures["rnnjax"]
-    return {
-        "kind": kind,
-        "size": size,
-        "mode": mode,
-        "devices": devices,
-        "absent": absent,
-        "facts": facts,
-        "seconds": {name: [round(float(s), 7) for s in values] for name, values in figures.items()},
-        "ratio": {
-            name: paired_ratio(values, ours) for name, values in figures.items() if name != "rnnjax"
-        },
-    }
+                workers.pop(name).close()
+            elif name != "floor":
+                with np.load(f"{folder}/{name}.npz") as arrays:
+                    results[name] = [arrays[key] for key in arrays.files]
+    agree(kind, size, results)
+    rows = []
+    for mode in MODES:
+        figures = measure(workers, mode, rounds=rounds)
+        seconds = {n: [round(float(s), 7) for s in values] for n, values in figures.items()}
+        rows.append({
+            "kind": kind, "size": size, "mode": mode, "absent": absent, "seconds": seconds,
+            "facts": {name: worker.facts for name, worker in workers.items()},
+        })  # fmt: skip
+    for worker in workers.values():
+        worker.close()
+    return rows
 
 
 def agree(kind: str, size: tuple, results: dict[str, list[np.ndarray]]) -> None:
     """Raises unless all contenders compute the same outputs and gradients."""
-    reference = results["rnnjax"]
+    reference = next(iter(results.values()))
     for name, arrays in results.items():
         # PyTorch reports its output and the gradient of xs, which comes last in the others.
         pairs = zip(arrays, reference, strict=True)
@@ -96,52 +96,77 @@ def agree(kind: str, size: tuple, results: dict[str, list[np.ndarray]]) -> None:
                 raise SystemExit(f"{name} disagrees at {kind} {size}: {worst:.1e}")
 
 
+def ratios(row: dict, names: list[str]) -> dict[str, tuple[float, float, float]]:
+    """Time of each of `names` over that of rnnjax, with its interval."""
+    seconds = {name: np.array(values) for name, values in row["seconds"].items()}
+    return {n: paired_ratio(seconds[n], seconds["rnnjax"]) for n in names if n in seconds}
+
+
 def table(rows: list[dict]) -> str:
-    """Markdown: milliseconds (minimum) a contender, and the ratio to the fastest peer."""
+    """Markdown: milliseconds (least of the rounds' medians), and the ratio to the fastest peer."""
     names = list(dict.fromkeys(name for row in rows for name in row["seconds"]))
+    rivals = [name for name in names if name not in ("rnnjax", *SHOWN)]
     lines = [
-        f"| T, B, D, H, layers | {' | '.join(names)} | fastest peer / rnnjax [95 %] |",
-        f"| --- |{' ---: |' * (len(names) + 1)}",
+        f"| T, B, D, H, layers | {' | '.join(names)} | fastest peer / rnnjax [95 %] | floor share |",
+        f"| --- |{' ---: |' * (len(names) + 2)}",
     ]
+    best = []
     for row in rows:
         cells = [
             f"{1e3 * min(row['seconds'][name]):.2f}" if name in row["seconds"] else "–"
             for name in names
         ]
-        fastest, (ratio, low, high) = min(row["ratio"].items(), key=lambda item: item[1][0])
-        size = ", ".join(map(str, row["size"]))
+        fastest, (ratio, low, high) = min(ratios(row, rivals).items(), key=lambda item: item[1][0])
+        best.append(ratio)
+        share = ratios(row, ["floor"])["floor"][0]
         lines.append(
-            f"| {size} | {' | '.join(cells)} | {ratio:.2f} [{low:.2f}, {high:.2f}] {fastest} |"
+            f"| {', '.join(map(str, row['size']))} | {' | '.join(cells)} | "
+            f"{ratio:.2f} [{low:.2f}, {high:.2f}] {fastest} | {share:.0%} |"
         )
-    mean = np.exp(np.mean([np.log(min(r[0] for r in row["ratio"].values())) for row in rows]))
+    mean = np.exp(np.mean(np.log(best)))
     return "\n".join([*lines, "", f"Geometric mean of fastest peer / rnnjax: {mean:.2f}", ""])
+
+
+def pairs(rows: list[dict]) -> str:
+    """Markdown: each library's cell in its own loop and in `rnnjax.scan`."""
+    lines = ["| T, B, D, H, layers | cell | own loop | rnnjax.scan | ratio [95 %] |"]
+    lines.append("| --- | --- | ---: | ---: | ---: |")
+    for row in rows:
+        for name in [n for n in peers.THIRD_PARTY if n in row["seconds"] and "rnnjax" not in n]:
+            own, ours = (np.array(row["seconds"][n]) for n in (name, f"rnnjax.scan, {name}"))
+            ratio, low, high = paired_ratio(own, ours)
+            lines.append(
+                f"| {', '.join(map(str, row['size']))} | {name} | {1e3 * own.min():.2f} | "
+                f"{1e3 * ours.min():.2f} | {ratio:.2f} [{low:.2f}, {high:.2f}] |"
+            )
+    return "\n".join([*lines, ""])
 
 
 def main() -> None:
     """Runs the comparisons asked for, and writes their results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kinds", nargs="+", default=["lstm", "gru", "elman"])
-    parser.add_argument("--modes", nargs="+", default=["train", "forward"])
-    parser.add_argument("--devices", type=int, default=1, help="2: all cores, against PyTorch")
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("suite", choices=["one", "all", "third"])
+    parser.add_argument("--kinds", nargs="+", help="lstm, gru, elman; third: lstm alone")
+    parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--sizes", type=int, nargs="+", default=range(len(SIZES)))
-    parser.add_argument("--name", default="cpu")
     args = parser.parse_args()
-    jobs = [(k, m, SIZES[i]) for k in args.kinds for m in args.modes for i in args.sizes]
-    rows = []
-    RESULTS.mkdir(exist_ok=True)
-    file = RESULTS / f"speed_{args.name}.json"
+    args.kinds = args.kinds or (["lstm"] if args.suite == "third" else ["lstm", "gru", "elman"])
+    rows, about = [], machine()
+    file = RESULTS / f"speed_{args.suite}.json"
+    jobs = [(kind, SIZES[i]) for kind in args.kinds for i in args.sizes]
+    show = pairs if args.suite == "third" else table
     with Progress(console=Console(stderr=True)) as progress:
-        for kind, mode, size in progress.track(jobs, description="comparing"):
-            rows.append(compare(kind, size, mode, args.devices, args.rounds))
-            progress.console.print(table(rows[-1:]))
-            file.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
-    page = [f"# Speed ({args.name})", "", "Milliseconds: the least of the rounds' medians.", ""]
-    page += [f"- {key}: {value}" for key, value in machine().items()] + [""]
+        for kind, size in progress.track(jobs, description="comparing"):
+            rows += compare(args.suite, kind, size, args.rounds)
+            for row in rows[-len(MODES) :]:
+                progress.console.print(f"{row['kind']}, {row['mode']}\n{show([row])}")
+            file.write_text(json.dumps({"machine": about, "rows": rows}) + "\n")
+    page = [f"# Speed: {args.suite}", "", "Milliseconds: the least of the rounds' medians.", ""]
+    page += [f"- {key}: {value}" for key, value in about.items()] + [""]
     for kind in args.kinds:
-        for mode in args.modes:
+        for mode in MODES:
             chosen = [r for r in rows if r["kind"] == kind and r["mode"] == mode]
-            page += [f"## {kind}, {mode}, {args.devices} device(s)", "", table(chosen)]
+            page += [f"## {kind}, {mode}", "", show(chosen)]
     file.with_suffix(".md").write_text("\n".join(page))
 
 

@@ -38,11 +38,18 @@ class Worker:
             text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)])},
         )
-        self.facts = self._read()
+        self._facts = None
 
-    def burst(self, calls: int) -> list[float]:
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What it said of itself; waits until it is ready to be timed."""
+        if self._facts is None:
+            self._facts = self._read()
+        return self._facts
+
+    def burst(self, mode: str, calls: int) -> list[float]:
         """Seconds of each of some calls."""
-        self.process.stdin.write(f"{calls}\n")
+        self.process.stdin.write(f"{mode} {calls}\n")
         self.process.stdin.flush()
         return self._read()
 
@@ -59,18 +66,23 @@ class Worker:
 
 
 def measure(
-    workers: Mapping[str, Worker], *, rounds: int, burst_seconds: float = 0.1, seed: int = 0
+    workers: Mapping[str, Worker],
+    mode: str,
+    *,
+    rounds: int,
+    burst_seconds: float = 0.08,
+    seed: int = 0,
 ) -> dict[str, np.ndarray]:
     """Seconds a call, [rounds] for each contender; entry r of all was measured in round r."""
     rng, names = np.random.default_rng(seed), list(workers)
     calls = {
-        name: max(1, round(burst_seconds / min(worker.burst(2))))
+        name: max(1, round(burst_seconds / min(worker.burst(mode, 2))))
         for name, worker in workers.items()
     }
     figures = {name: np.empty(rounds) for name in names}
     for r in range(rounds):
         for name in rng.permutation(names):
-            figures[name][r] = np.median(workers[name].burst(calls[name]))
+            figures[name][r] = np.median(workers[name].burst(mode, calls[name]))
     return figures
 
 

@@ -1,7 +1,7 @@
 """One contender in a process of its own, which times itself when told to.
 
 Reads a job as JSON from its command line, compiles it, stores its outputs and gradients for
-comparison, prints one line of facts, then answers each line "n" on standard input with the
+comparison, prints one line of facts, then answers each line "mode n" on standard input with the
 seconds of each of n calls. While other processes are measured it waits, and its threads sleep.
 """
 
@@ -18,14 +18,20 @@ import peers
 
 
 def jax_call(job: dict[str, Any], weights: list, xs: np.ndarray, weight_of_loss: np.ndarray):
-    """(call, facts, results) of a JAX contender."""
+    """(a call for each mode, facts, results) of a JAX contender."""
     import jax
     import jax.numpy as jnp
+    from floor import floor_peer
 
-    jax.config.update("jax_num_cpu_devices", job["devices"])
+    import rnnjax
+
+    rnnjax.use_cpu_devices(job["devices"])
+    if job.get("tuned"):
+        rnnjax.tune_host_memory()
     *_, inputs, units = job["shape"]
     sizes = [inputs, *[units] * (job["layers"] - 1)]
-    layers = [peers.JAX_PEERS[job["peer"]](job["kind"], size, units) for size in sizes]
+    make = {**peers.JAX_PEERS, **peers.THIRD_PARTY, "floor": floor_peer}[job["peer"]]
+    layers = [make(job["kind"], size, units) for size in sizes]
 
     def run(params: Any, xs: Any) -> Any:
         for layer, p in zip(layers, params, strict=True):
@@ -45,48 +51,48 @@ def jax_call(job: dict[str, Any], weights: list, xs: np.ndarray, weight_of_loss:
         whole = jax.NamedSharding(mesh, jax.P())
         rows = jax.NamedSharding(mesh, jax.P(None, "batch"))
         args = jax.device_put(args, (whole, rows, rows))
-    if job["mode"] == "train":
-        timed = jax.value_and_grad(loss, argnums=(0, 1))
-    else:
-        timed = lambda params, xs, weight: run(params, xs)  # noqa: E731
-    start = time.perf_counter()
-    compiled = jax.jit(timed).lower(*args).compile()
-    facts = {
-        "compile_seconds": time.perf_counter() - start,
-        "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
+    modes = {
+        "train": jax.value_and_grad(loss, argnums=(0, 1)),
+        "forward": lambda params, xs, weight: run(params, xs),
     }
+    calls, facts = {}, {}
+    for mode, timed in modes.items():
+        start = time.perf_counter()
+        compiled = jax.jit(timed).lower(*args).compile()
+        calls[mode] = lambda compiled=compiled: jax.block_until_ready(compiled(*args))
+        facts[mode] = {
+            "compile_seconds": round(time.perf_counter() - start, 3),
+            "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
+        }
 
     def packed_loss(weights: Any, xs: Any, weight: Any) -> Any:
         return loss([layer.pack(w) for layer, w in zip(layers, weights, strict=True)], xs, weight)
 
     gradients = jax.jit(jax.grad(packed_loss, argnums=(0, 1)))(canonical, *args[1:])
     results = [run(*args[:2]), *jax.tree.leaves(gradients)]
-    return lambda: jax.block_until_ready(compiled(*args)), facts, results
+    return calls, facts, results
 
 
 def torch_call(job: dict[str, Any], weights: list, xs: np.ndarray, weight_of_loss: np.ndarray):
-    """(call, facts, results) of PyTorch, on all cores."""
+    """(a call for each mode, facts, results) of PyTorch, on all cores."""
     import torch
 
     module = peers.torch_module(job["kind"], weights)
-    inputs = torch.from_numpy(xs).requires_grad_(job["mode"] == "train")
-    weight = torch.from_numpy(weight_of_loss)
+    inputs, weight = torch.from_numpy(xs), torch.from_numpy(weight_of_loss)
+    learned = torch.from_numpy(xs.copy()).requires_grad_()
 
     def forward() -> Any:
         with torch.inference_mode():
             return module(inputs)[0]
 
-    def train() -> Any:
+    def train() -> None:
         module.zero_grad(set_to_none=True)
-        inputs.grad = None
-        (module(inputs)[0] * weight).sum().backward()
+        learned.grad = None
+        (module(learned)[0] * weight).sum().backward()
 
-    call = train if job["mode"] == "train" else forward
-    inputs.requires_grad_(True)
     train()
-    results = [module(inputs)[0].detach().numpy(), inputs.grad.numpy()]
-    inputs.requires_grad_(job["mode"] == "train")
-    return call, {"threads": torch.get_num_threads()}, results
+    results = [forward().numpy(), learned.grad.numpy()]
+    return {"train": train, "forward": forward}, {"threads": torch.get_num_threads()}, results
 
 
 def main() -> None:
@@ -100,16 +106,17 @@ def main() -> None:
     weight_of_loss = rng.standard_normal((time_, batch, units), np.float32)
     make = torch_call if job["peer"] == "torch" else jax_call
     try:
-        call, facts, results = make(job, weights, xs, weight_of_loss)
+        calls, facts, results = make(job, weights, xs, weight_of_loss)
     except NotImplementedError as reason:
         print(json.dumps({"absent": str(reason)}), flush=True)
         return
     np.savez(job["results"], *[np.asarray(r, np.float32) for r in results])
-    for _ in range(3):
+    for call in (*calls.values(), *calls.values()):
         call()
     print(json.dumps(facts), flush=True)
     for line in sys.stdin:
-        print(json.dumps(_seconds(call, int(line))), flush=True)
+        mode, count = line.split()
+        print(json.dumps(_seconds(calls[mode], int(count))), flush=True)
 
 
 def _seconds(call: Callable[[], Any], calls: int) -> list[float]:

@@ -96,8 +96,8 @@ def tune_host_memory(keep: bool = True) -> bool:
             if keep
             else {_M_MMAP_MAX: 65536, _M_TRIM_THRESHOLD: 128 << 10, _M_TOP_PAD: 0}
         )
-        done = all([libc.mallopt(name, value) for name, value in settings.items()])
+        done = [libc.mallopt(name, value) == 1 for name, value in settings.items()]
         if not keep:
             libc.malloc_trim(0)
-        return done
+        return all(done)
     return False

@@ -68,16 +68,3 @@ def cut_broadcast(cut: Cut, value: Any, whole: Sequence[int], axes: Sequence[int
         lax.broadcast_in_dim(piece, shape, axes)
         for piece, shape in zip(pieces, shapes, strict=True)
     ]
-
-
-def free_axis(product: Equation, side: int, axis: int) -> int | None:
-    """Which axis of an operand of a `dot_general` becomes axis `axis` of the result, if any."""
-    if product.primitive.name != "dot_general":
-        return None
-    contracted, batch = product.params["dimension_numbers"]
-    free = [
-        [a for a in range(type_of(operand).ndim) if a not in (*contracted[i], *batch[i])]
-        for i, operand in enumerate(product.invars)
-    ]
-    place = axis - len(batch[0]) - (len(free[0]) if side == 1 else 0)
-    return free[side][place] if 0 <= place < len(free[side]) else None

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import jax
 
-from rnnjax._compile._cut import Cut, cut_of, free_axis
+from rnnjax._compile._cut import Cut, cut_of
 from rnnjax._compile._primitives import worth_keeping
+from rnnjax._compile._product import by_weight, turns, weight_is_second
 from rnnjax._compile._run import Clock
 from rnnjax._compile._schedule import Product, Schedule, Stage
 from rnnjax._compile._trace import Equation, Var, among, apply, inputs, read, variables, zeros
@@ -91,6 +92,10 @@ class Loop:
         """
         taps = taps or {}
         fixed = dict(zip(self.consts, consts, strict=True))
+        turned = [
+            weight.T if learned and turns(self.eqns[product.position], product.factor) else None
+            for product, weight in zip(self.products, weights, strict=True)
+        ]
 
         def body(carry: Values, now: tuple[Values, Values]) -> tuple[Values, Any]:
             env = {**fixed, **dict(zip(self.carry, carry, strict=True))}
@@ -100,7 +105,7 @@ class Loop:
                 if position in self._at:
                     product = self._at[position]
                     factor = env[self.products[product].factor]
-                    outs = [self.multiply(product, factor, weights[product])]
+                    outs = [self.multiply(product, factor, weights[product], turned[product])]
                 else:
                     outs = apply(eqn, *read(env, inputs(eqn)))
                 for var, out in zip(eqn.outvars, outs, strict=True):
@@ -115,10 +120,12 @@ class Loop:
         last, (outs, factors) = self.clock.scan(body, list(carry), (list(xs), list(taps.values())))
         return (last, outs), factors
 
-    def multiply(self, product: int, factor: Any, weight: Any) -> Any:
+    def multiply(self, product: int, factor: Any, weight: Any, turned: Any = None) -> Any:
         """One product at one step, by its weight or by a part of it."""
         position, factor_var, _ = self.products[product]
         eqn = self.eqns[position]
+        if weight_is_second(eqn, factor_var):
+            return by_weight(eqn, factor, weight, turned)
         pair = (factor, weight) if eqn.invars[0] is factor_var else (weight, factor)
         return eqn.primitive.bind(*pair, **eqn.params)
 
@@ -145,22 +152,11 @@ class Loop:
 
     def gains(self, sinks: Sequence[Sink], factors: Any, weight: Any) -> list[Any]:
         """What the sinks of one product gain by `weight`, over time."""
-        made: dict[Cut | None, list[Any]] = {}
-        for product, _, cut, _, _ in sinks:
-            if cut in made:
-                continue
-            eqn = self.eqns[self.products[product].position]
-            side = int(eqn.invars[0] is self.products[product].factor)
-            axis = free_axis(eqn, side, cut.axis) if cut else None
-
-            def over_time(weight: Any, product: int = product) -> Any:
-                return jax.vmap(lambda factor: self.multiply(product, factor, weight))(factors)
-
-            if cut and axis is not None:
-                made[cut] = [over_time(part) for part in cut.of(weight, axis)]
-            else:
-                whole = over_time(weight)
-                made[cut] = jax.vmap(cut.of)(whole) if cut else [whole]
+        (product, *_), *_ = sinks
+        whole = jax.vmap(lambda factor: self.multiply(product, factor, weight))(factors)
+        # One product, cut afterwards: the transpose puts the pieces together, and is one product.
+        cuts = {sink.cut for sink in sinks}
+        made = {cut: jax.vmap(cut.of)(whole) if cut else [whole] for cut in cuts}
         return [made[sink.cut][sink.piece] for sink in sinks]
 
     def zero(self, var: Var) -> Any:

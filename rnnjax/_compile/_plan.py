@@ -8,16 +8,20 @@ from typing import Any
 
 import jax
 
-from rnnjax._compile._primitives import PRODUCTS, flops, nbytes
+from rnnjax._compile._primitives import PRODUCTS, flops, nbytes, worth_keeping
 from rnnjax._compile._rewrite import rewrite
 from rnnjax._compile._schedule import Schedule, Stage, schedule
 from rnnjax._compile._static import Static
 from rnnjax._compile._trace import Step, Traced, trace, type_of
 
-# The default block on a CPU, in bytes of arrays between stages and in rows of products.
-_SMALL = 1 << 20
-_CACHE = 1 << 18
-_ROWS = 256
+# The default block on a CPU, in bytes of arrays between stages and in rows of products
+# (benchmarks/NOTES.md has the measurements).
+_SMALL = 1 << 21
+_CACHE = 1 << 20
+_ROWS = 512
+
+# By default no more than this is kept for the gradient, in bytes.
+_KEPT = 2 << 30
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,6 @@ class Decision:
 def decide(traced: Traced, options: Options) -> Decision:
     """Chooses how to run a traced step."""
     defer = options.backward != "autodiff"
-    save = "all" if options.save == "auto" else options.save
 
     def plain(why: str) -> Decision:
         return Decision(None, False, "all", None, why)
@@ -155,19 +158,29 @@ def decide(traced: Traced, options: Options) -> Decision:
     if traced.empty:
         return plain("arrays without elements")
     found = schedule(rewrite(traced.program))
-    block = options.block
+    save, kept = _save(found, traced.length) if options.save == "auto" else (options.save, "")
+    block, size = options.block, ""
     if isinstance(block, str):
-        block = _block(found, traced.length)
+        block, size = _block(found, traced.length, save)
     if block is not None and block >= traced.length:
         block = None
     if save == "all" and options.block in ("auto", None) and _nothing_gained(found, defer):
         return plain("nothing can leave the loop")
-    given = " and ".join(name for name in ("save", "block") if getattr(options, name) != "auto")
-    return Decision(found, defer, save, block, f"{given} as asked" if given else "automatic")
+    return Decision(found, defer, save, block, ", ".join(filter(None, (size, kept))) or "as asked")
 
 
-def _block(found: Schedule, length: int) -> int | None:
-    """Steps per block by default: on a CPU, as many as stay in cache together.
+def _save(found: Schedule, length: int) -> tuple[str, str]:
+    """What is kept for the gradient by default, and why: all, while that is not enormous."""
+    parts = [stage.eqns for stage in found.stages if stage.kind != "invariant"]
+    made = [v for part in parts for e in part if worth_keeping(e.primitive) for v in e.outvars]
+    kept = length * sum(map(nbytes, (*found.program.carry, *made)))
+    if kept <= _KEPT:
+        return "all", ""
+    return "states", f"all that the gradient needs would be {_short(kept, 'B')}"
+
+
+def _block(found: Schedule, length: int, save: str) -> tuple[int | None, str]:
+    """Steps per block by default, and why: on a CPU, as many as stay in cache together.
 
     There, memory that is touched for the first time costs more than the arithmetic on it, so the
     arrays that stages hand to each other should be small and used again. A block still has enough
@@ -176,14 +189,22 @@ def _block(found: Schedule, length: int) -> int | None:
     """
     outside = [stage for stage in found.stages if stage.kind == "parallel"]
     per_step = sum(nbytes(v) for stage in outside for v in stage.writes)
-    if jax.default_backend() != "cpu" or not found.loops or per_step * length <= _SMALL:
-        return None
+    if not _on_cpu() or not found.loops or per_step * length <= _SMALL:
+        if save == "states":
+            return math.isqrt(length), "states and blocks take the same memory"
+        return None, "what stages hand on is small" if _on_cpu() else "fewest launches"
     rows = [found.rows(eqn) for stage in outside for eqn in stage.eqns]
     wanted = max(_CACHE // per_step, _ROWS // max(rows, default=1), 1)
     # A shorter last block would be compiled as a second program: only a divisor of T will do.
     near = range(max(1, wanted // 2), min(4 * wanted, length - 1) + 1)
     divisors = [size for size in near if length % size == 0]
-    return min(divisors, key=lambda size: abs(math.log(size / wanted)), default=None)
+    if not divisors:
+        return None, f"no block near {wanted} steps divides {length}"
+    return min(divisors, key=lambda size: abs(math.log(size / wanted))), "blocks stay in cache"
+
+
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
 
 
 def _nothing_gained(found: Schedule, defer: bool) -> bool:

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from rnnjax._compile._cut import cut_broadcast, cut_of, cut_operand, free_axis
-from rnnjax._compile._graph import condense, time_varying
+from rnnjax._compile._cut import cut_broadcast, cut_of, cut_operand
+from rnnjax._compile._graph import condense
 from rnnjax._compile._primitives import ELEMENTWISE
 from rnnjax._compile._trace import (
     Atom,
@@ -25,7 +25,6 @@ from rnnjax._compile._trace import (
     Literal,
     Program,
     Var,
-    among,
     express,
     substitute,
     type_of,
@@ -40,7 +39,7 @@ _SUMS = frozenset({"add", "add_any"})
 def rewrite(program: Program) -> Program:
     """Applies all rules until nothing changes."""
     program = tidy(program)
-    for rule in (product_of_concatenation, reassociated_sum, cut_before):
+    for rule in (transpose_before, product_of_concatenation, reassociated_sum, cut_before):
         while changes := _matches(rule, program):
             program = tidy(_replace(program, changes))
     return program
@@ -56,7 +55,6 @@ class Context:
 
     def __init__(self, program: Program):
         self._graph = condense(program)
-        self._varying = time_varying(program)
         self._maker = {v: eqn for eqn in program.eqns for v in eqn.outvars}
         self._users: dict[Var, list[Equation]] = {}
         for eqn in program.eqns:
@@ -76,12 +74,54 @@ class Context:
         """The cycle that computes an atom, or None."""
         return self._graph.cycle_of(atom)
 
-    def is_fixed(self, atom: Atom) -> bool:
-        """Whether an atom is the same at every step."""
-        return not among(atom, self._varying)
-
 
 Rule = Callable[[Context, Equation], Replacement | None]
+
+
+def transpose_before(context: Context, eqn: Equation) -> Replacement | None:
+    """`transpose(W @ x + U @ h) = x W^T + h U^T`, the axes of batch and features in their places.
+
+    So is a cell written for one row and mapped over rows: its weights come first, and the
+    transpose stands between the products and everything that follows.
+    """
+    if eqn.primitive.name != "transpose":
+        return None
+    order = eqn.params["permutation"]
+
+    def absorbs(atom: Atom) -> bool:
+        """Whether an atom is a product, or made of some, that may as well be transposed."""
+        made = context.maker(atom)
+        if made is None or len(context.users(made.outvars[0]) or ()) != 1:
+            return isinstance(atom, Literal) and np.ndim(atom.val) == 0
+        if made.primitive.name == "dot_general":
+            return order == _swapped(made)
+        return made.primitive.name in ELEMENTWISE and all(map(absorbs, made.invars))
+
+    source = context.maker(eqn.invars[0])
+    if source is None or not absorbs(eqn.invars[0]):
+        return None
+
+    def product(lhs: Any, rhs: Any) -> Any:
+        options = dict(source.params)
+        numbers = tuple(pair[::-1] for pair in options.pop("dimension_numbers"))
+        if isinstance(options["precision"], tuple):
+            options["precision"] = options["precision"][::-1]
+        return lax.dot_general(rhs, lhs, numbers, **options)
+
+    def elementwise(*values: Any) -> Any:
+        turned = [lax.transpose(v, order) if v.ndim else v for v in values]
+        return source.primitive.bind(*turned, **source.params)
+
+    rewritten = product if source.primitive.name == "dot_general" else elementwise
+    return express(rewritten, *source.invars)
+
+
+def _swapped(product: Equation) -> tuple[int, ...]:
+    """The order that a product's axes have when its operands change places."""
+    (contracted, _), (batch, _) = product.params["dimension_numbers"]
+    lead, axes = len(batch), range(type_of(product.outvars[0]).ndim)
+    middle = type_of(product.invars[0]).ndim - len(contracted)
+    return (*axes[:lead], *axes[middle:], *axes[lead:middle])
 
 
 def product_of_concatenation(context: Context, eqn: Equation) -> Replacement | None:
@@ -166,7 +206,8 @@ def cut_before(context: Context, eqn: Equation) -> Replacement | None:
     """`split(f(a, b)) = f(split(a), split(b))`, so that a loop reads its pieces ready cut.
 
     A loop that slices what it reads is not vectorised well; one that reads each piece from an
-    array of its own is. Outside of loops, `split(x @ W) = x @ split(W)` never makes the whole.
+    array of its own is. A product is cut after it is done: one large product runs better than
+    several small ones, and so do its derivatives.
     """
     cut = cut_of(eqn)
     if cut is None:
@@ -187,21 +228,10 @@ def cut_before(context: Context, eqn: Equation) -> Replacement | None:
     def broadcast(value: Any) -> list[Any]:
         return cut_broadcast(cut, value, whole, source.params["broadcast_dimensions"])
 
-    def product(*values: Any) -> list[Any]:
-        pieces = [[values[0]] * len(cut.ranges), [values[1]] * len(cut.ranges)]
-        pieces[side] = cut.of(values[side], free_axis(source, side, cut.axis))
-        return [source.primitive.bind(*p, **source.params) for p in zip(*pieces, strict=True)]
-
     if source.primitive.name in ELEMENTWISE:
         return express(elementwise, *source.invars)
     if source.primitive.name == "broadcast_in_dim" and len(source.invars) == 1 and cycle is None:
         return express(broadcast, *source.invars)
-    if source.primitive.name == "dot_general" and cycle is None:
-        fixed = [context.is_fixed(operand) for operand in source.invars]
-        if fixed.count(True) == 1:
-            side = fixed.index(True)
-            if free_axis(source, side, cut.axis) is not None:
-                return express(product, *source.invars)
     return None
 
 

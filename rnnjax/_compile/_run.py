@@ -9,6 +9,7 @@ import jax
 from jax import lax
 
 from rnnjax._compile._graph import Delay
+from rnnjax._compile._product import by_weight, weight_is_second
 from rnnjax._compile._schedule import Schedule, Stage
 from rnnjax._compile._trace import Equation, Var, among, apply, inputs, read
 
@@ -155,4 +156,6 @@ def _evaluate(eqn: Equation, env: Mapping[Var, Any], varying: frozenset[Var]) ->
     axes = [0 if v in varying else None for v in variables]
     if 0 not in axes:
         return apply(eqn, *values)
+    if axes == [0, None] and weight_is_second(eqn, variables[0]):
+        return [jax.vmap(lambda factor: by_weight(eqn, factor, values[1]))(values[0])]
     return jax.vmap(lambda *values: apply(eqn, *values), in_axes=axes)(*values)

@@ -26,6 +26,27 @@ _OF_TRANSFORMS = "tests/compile/test_transforms.py"
 
 MUTANTS = [
     (
+        "compiler: weights change places in the product and not in its axes",
+        _file("rewrite"),
+        'pair[::-1] for pair in options.pop("dimension_numbers")',
+        'pair for pair in options.pop("dimension_numbers")',
+        ("tests/compile/test_rewrite.py", "-k", "rows"),
+    ),
+    (
+        "compiler: the derivative for a product's factor takes the weight as it stands",
+        _file("loop"),
+        "weight.T if learned",
+        "(weight if weight.shape[0] == weight.shape[1] else weight.T) if learned",
+        _named("elman"),
+    ),
+    (
+        "compiler: the axes of a weight's gradient in the order of the product",
+        _file("product"),
+        "sorted(range(len(order)), key=order.__getitem__)",
+        "list(range(len(order)))",
+        _named("rows"),
+    ),
+    (
         "compiler: a use of a shared weight adds nothing to its gradient",
         _file("defer"),
         "loop.gains(sinks[i], factor, d_weight)",

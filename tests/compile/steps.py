@@ -129,6 +129,18 @@ def column(p, h, x):
     return h, h
 
 
+def rows(p, h, x):
+    """A cell written for one row, and mapped over rows."""
+
+    def row(h, x):
+        z = p[0] @ x + jnp.einsum("hg,h->g", p[1], h) + p[2]
+        r, n = jax.nn.sigmoid(z[:H]), jnp.tanh(z[H : 2 * H])
+        return r * n + (1 - r) * h
+
+    h = jax.vmap(row)(h, x)
+    return h, h
+
+
 def lstm_params(seed: int):
     w_x, w_h = (normal(10 * seed + i, H, 4 * H, scale=0.5) for i in (1, 2))
     return w_x, w_h, normal(seed, 4 * H)
@@ -161,5 +173,6 @@ STEPS = {
     "leaky": (leaky, P, H0, XS, 1, 2),
     "feedforward": (feedforward, P, (), XS, 0, 1),
     "attention": (attention, P, MEMORY, XS, 2, 3),
+    "rows": (rows, (P[0].T, *P[1:]), H0, XS, 1, 2),
     "column": (column, tuple(p.T for p in P), H0[0], XS[:, 0], 1, 2),
 }

@@ -75,10 +75,18 @@ def test_different_parameters_are_not_shared():
     assert names(tidy(program_of(step, (), h, XS))).count("slice") == 2
 
 
+def test_weights_come_second_where_rows_were_mapped():
+    program = rewrite(program_of(*STEPS["rows"][:4]))
+    assert "transpose" not in names(program)
+    products = [eqn for eqn in program.eqns if eqn.primitive.name == "dot_general"]
+    fixed = {*program.fixed, *program.constants}
+    assert [eqn.invars[1] in fixed for eqn in products] == [True, True]
+
+
 def test_product_of_concatenation():
     program = rewrite(program_of(*STEPS["concatenated_lstm"][:4]))
     products = [eqn for eqn in program.eqns if eqn.primitive.name == "dot_general"]
-    assert len(products) == 5, "four pieces of x @ W_x, and h @ W_h"
+    assert len(products) == 2, "x @ W_x and h @ W_h"
     joined = [e for e in program.eqns if e.primitive.name == "concatenate"]
     assert all(set(inputs(e)) <= set(program.fixed) for e in joined), "only weights are joined"
 
