@@ -14,7 +14,6 @@ import pathlib
 import time
 
 import jax
-import jax.numpy as jnp
 from rich.console import Console
 from rich.progress import track
 from timing import machine

@@ -52,10 +52,11 @@ def scan(
       reverse: Whether to run from the last step to the first. `ys[t]` stays aligned with `xs[t]`.
       loop_unroll: Steps per iteration of each loop, `unroll` of `lax.scan`.
       save: What is kept for the gradient: `all`, or `states`, which keeps the state before each
-        block and recomputes the rest.
+        block and recomputes the rest. `auto` is `all` up to 2 GiB.
       block: How many steps go through all the stages together: less memory, and arrays that stay
-        in cache. None means all of them.
-      backward: `deferred` weight gradients, or `autodiff` of the same loops.
+        in cache. None means all of them; `auto` is all of them but for long sequences on a CPU, or
+        with `states`. `plan` shows the choice, and why.
+      backward: `deferred` weight gradients, which `auto` takes too, or `autodiff` of the same loops.
 
     Returns:
       The state after the last step, and the outputs `[T, ...]`.
