@@ -35,10 +35,11 @@ class Fault(NamedTuple):
 EQUATIONS = ("tests/test_oracles.py", "-k", "numpy and (plain or all)")
 RELATIONS = ("tests/test_unroll.py", "-k", "padded_equals_alone or no_steps or by_hand")
 WRONG_CELLS = ("tests/test_testing.py", "-k", "wrong")
+DIRECTIONS = ("tests/test_layers.py", "-k", "two_unrolls or merges or pytorch")
 NOISE = ("tests/test_cells.py", "-k", "dropout or row or reset or rekey or noise or layers")
 
 LSTM, GRU, ELMAN = (f"rnnjax/cells/{name}.py" for name in ("lstm", "gru", "elman"))
-TESTING = "rnnjax/testing.py"
+TESTING, STACK, LAYERS = "rnnjax/testing.py", "rnnjax/_combine.py", "rnnjax/layers.py"
 DROPOUT, CELL, UNROLL = "rnnjax/cells/dropout.py", "rnnjax/_cell.py", "rnnjax/_unroll.py"
 GATES = "i, f, g, o = jnp.split(x @ params.w_x"
 RZ = "r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)"
@@ -71,6 +72,14 @@ FAULTS = [
         "return LSTMState(h, state.c), h",
         EQUATIONS,
     ),
+    Fault(
+        "gru: recurrent matrix transposed, gate by gate",
+        GRU,
+        "jnp.split(h @ params.w_h, 3, axis=-1)",
+        "[h @ u.T for u in jnp.split(params.w_h, 3, axis=-1)]",
+        EQUATIONS,
+    ),
+    Fault("gru: bias dropped", GRU, "+ params.b, 3", "+ 0 * params.b, 3", EQUATIONS),
     Fault("gru: r and z swapped", GRU, RZ, RZ.replace("r, z", "z, r"), EQUATIONS),
     Fault(
         "gru: z and 1 - z swapped",
@@ -214,10 +223,33 @@ FAULTS = [
     ),
     Fault(
         "stack: layers share a key",
-        "rnnjax/_combine.py",
+        STACK,
         "None if key is None else fold_in(key, i)",
         "key",
         NOISE,
+    ),
+    Fault(
+        "stack: dropout on the recurrent path below it",
+        STACK,
+        "new.append(s)",
+        "new.append(s)\n"
+        "            if len(new) > 1 and getattr(new[-2], 'shape', None) == x.shape:\n"
+        "                new[-2] = x",
+        NOISE,
+    ),
+    Fault(
+        "bidirectional: the next layer is fed the forward half alone",
+        LAYERS,
+        "jnp.concatenate([f, b], axis=-1)",
+        "jnp.concatenate([f, 0 * b], axis=-1)",
+        DIRECTIONS,
+    ),
+    Fault(
+        "bidirectional: both directions run forwards",
+        LAYERS,
+        "_runner(backward, reverse=True)",
+        "_runner(backward)",
+        DIRECTIONS,
     ),
     Fault(
         "training: gradients clipped leaf by leaf",
@@ -235,6 +267,17 @@ FAULTS = [
         "count = mask.sum().astype(nats.dtype)",
         "count = jnp.asarray(mask.size, nats.dtype)",
         ("tests/train/test_losses.py",),
+    ),
+    Fault(
+        "training: truncation does not truncate",
+        "rnnjax/train/step.py",
+        "begin = rekey(cell, state.carried, noise)\n",
+        "begin = rekey(cell, state.carried, noise)\n"
+        "            before = unroll(cell, params, begin, xs)[0]  # a window ago, differentiable\n"
+        "            begin = jax.tree.map(\n"
+        "                lambda b, s: b + s - jax.lax.stop_gradient(s), begin, before\n"
+        "            )\n",
+        ("tests/train/test_step.py", "-k", "no_gradient_crosses"),
     ),
     Fault(
         "training: truncated inside the window",

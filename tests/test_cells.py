@@ -280,6 +280,15 @@ def test_layers_of_a_stack_draw_different_masks():
     assert (a != b).any()
 
 
+def test_dropout_leaves_the_recurrent_path_below_it_alone():
+    below = rnnjax.gru(4)
+    model = rnnjax.stack(below, rnnjax.dropout(0.5))
+    params, xs = model.init(KEY, cases.D), cases.inputs("gru-after", (T, *BATCH))
+    state = model.initial_state(params, BATCH, key=KEY)
+    (h, _), _ = rnnjax.unroll(model, params, state, xs)
+    assert_close(h, rnnjax.unroll(below, params[0], None, xs)[0])
+
+
 @pytest.mark.parametrize(
     "key",
     [KEY, jax.random.key(0, impl="rbg"), jax.random.PRNGKey(0), jax.random.split(KEY, 4)],
