@@ -80,6 +80,19 @@ def check_call(cell: Any, reverse: Any, loop_unroll: Any) -> None:
     natural("loop_unroll", loop_unroll, least=1)
 
 
+def checked_rows(
+    lengths: Any, mask: Any, resets: Any, time: int, batch: Shape, time_axis: int = 0
+) -> tuple[Array | None, Array | None, Array | None]:
+    """What says which steps are real and which restart, as arrays of the types they must have."""
+    lengths, mask, resets = (None if a is None else jnp.asarray(a) for a in (lengths, mask, resets))
+    if lengths is not None:
+        check_lengths(lengths, time, batch, time_axis)
+    for name, flags in (("mask", mask), ("resets", resets)):
+        if flags is not None:
+            check_flags(name, flags, time, batch, time_axis)
+    return lengths, mask, resets
+
+
 def check_lengths(lengths: Array, time: int, batch: Shape, time_axis: int) -> None:
     """Raises unless lengths are integers [*B], and in [0, T] where they are concrete."""
     if not jnp.issubdtype(lengths.dtype, jnp.integer):

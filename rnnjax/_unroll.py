@@ -12,10 +12,9 @@ from rnnjax._cell import Array, Cell, Params, PyTree, State, fold_in, is_key
 from rnnjax._check import (
     check_call,
     check_carry,
-    check_flags,
-    check_lengths,
     check_params,
     check_state,
+    checked_rows,
     sequence_sizes,
 )
 from rnnjax._compile import scan
@@ -82,13 +81,9 @@ def unroll(
       (True, True)
     """
     check_call(cell, reverse, loop_unroll)
-    lengths, mask, resets = (None if a is None else jnp.asarray(a) for a in (lengths, mask, resets))
+    lengths = None if lengths is None else jnp.asarray(lengths)
     sizes = sequence_sizes(cell, params, state, xs, length, lengths, time_axis)
-    if lengths is not None:
-        check_lengths(lengths, *sizes, time_axis)
-    for name, flags in (("mask", mask), ("resets", resets)):
-        if flags is not None:
-            check_flags(name, flags, *sizes, time_axis)
+    lengths, mask, resets = checked_rows(lengths, mask, resets, *sizes, time_axis)
     return _unroll(
         cell, params, state, xs, lengths, mask, resets,
         sizes=sizes, reverse=reverse, time_axis=time_axis,

@@ -7,6 +7,7 @@ to run it in both directions, or to halve its time axis between layers.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Annotated, Any, NamedTuple, Protocol
 
 import jax
@@ -26,7 +27,7 @@ from rnnjax._cell import (
     one_of,
     rekey,
 )
-from rnnjax._check import sequence_sizes
+from rnnjax._check import checked_rows, sequence_sizes
 from rnnjax._unroll import select_rows, unroll, valid_steps
 
 
@@ -167,6 +168,7 @@ def bidirectional(
     backward = forward if backward is None else backward
     _require_cell("bidirectional: forward", forward)
     _require_cell("bidirectional: backward", backward)
+    name = f"bidirectional({', '.join(dict.fromkeys((forward.name, backward.name)))})"
     cells = BidirectionalParams(forward, backward)
     run = BidirectionalParams(_runner(forward), _runner(backward, reverse=True))
 
@@ -184,7 +186,8 @@ def bidirectional(
         key: Array | None = None,
         **rows: Array | None,
     ) -> tuple[BidirectionalParams, PyTree]:
-        states = (None, None) if state is None else state
+        states = (None, None) if state is None else _entries("state", state, 2, name)
+        params = BidirectionalParams(*_entries("params", params, 2, name))
         keys = (None, None) if key is None else jax.random.split(key)
         (s_f, y_f), (s_b, y_b) = (
             run_one(p, xs, state=s, key=k, **rows)
@@ -192,14 +195,22 @@ def bidirectional(
         )
         return BidirectionalParams(s_f, s_b), _MERGES[merge](y_f, y_b)
 
-    names = dict.fromkeys((forward.name, backward.name))
-    return Layer(name=f"bidirectional({', '.join(names)})", init=init, apply=apply)
+    return Layer(name=name, init=init, apply=apply)
+
+
+def _added(f: Array, b: Array) -> Array:
+    if f.shape != b.shape:
+        raise ValueError(
+            f"the outputs of the directions have {f.shape[-1]} and {b.shape[-1]} features: to add "
+            'them, give both cells one size, or pass merge="concat"'
+        )
+    return f + b
 
 
 _MERGES = {
     "concat": lambda f, b: jax.tree.map(lambda f, b: jnp.concatenate([f, b], axis=-1), f, b),
-    "sum": lambda f, b: jax.tree.map(jnp.add, f, b),
-    "mean": lambda f, b: jax.tree.map(lambda f, b: (f + b) / 2, f, b),
+    "sum": lambda f, b: jax.tree.map(_added, f, b),
+    "mean": lambda f, b: jax.tree.map(lambda f, b: _added(f, b) / 2, f, b),
     "separate": lambda f, b: (f, b),
 }
 
@@ -249,7 +260,12 @@ def pyramid(factor: Size = 2) -> Layer:
     ) -> tuple[tuple[()], Array]:
         if resets is not None:
             raise ValueError("pyramid cannot keep resets: give each sequence a row of its own")
-        valid = valid_steps(xs.shape[0], xs.shape[1:-1], lengths, mask)
+        if not hasattr(xs, "shape") or len(xs.shape) < 2:
+            got = list(xs.shape) if hasattr(xs, "shape") else type(xs).__name__
+            raise ValueError(f"pyramid needs one array [T, *B, D] as xs, got {got}")
+        time, batch = xs.shape[0], xs.shape[1:-1]
+        lengths, mask, _ = checked_rows(lengths, mask, None, time, batch)
+        valid = valid_steps(time, batch, lengths, mask)
         if valid is not None:
             xs = select_rows(valid, xs, jnp.zeros_like(xs))
         groups = jnp.moveaxis(_grouped(xs, factor), 1, -2)  # [T', *B, factor, D]
@@ -320,7 +336,10 @@ def serial(*layers: Annotated[Any, _layers]) -> Layer:
         resets: Array | None = None,
         key: Array | None = None,
     ) -> tuple[tuple, PyTree]:
-        states = (None,) * len(layers) if state is None else state
+        params = _entries("params", params, len(layers), name)
+        states = (None,) * len(layers)
+        states = states if state is None else _entries("state", state, len(layers), name)
+        lengths, mask = (None if a is None else jnp.asarray(a) for a in (lengths, mask))
         new = []
         for i, (layer, p, s) in enumerate(zip(layers, params, states, strict=True)):
             k = None if key is None else jax.random.fold_in(key, i)
@@ -330,15 +349,18 @@ def serial(*layers: Annotated[Any, _layers]) -> Layer:
             mask = None if mask is None else _grouped(mask, layer.time_factor).any(axis=1)
         return tuple(new), xs
 
-    factor = 1
-    for layer in layers:
-        factor *= layer.time_factor
-    return Layer(
-        name=f"serial({', '.join(layer.name for layer in layers)})",
-        init=init,
-        apply=apply,
-        time_factor=factor,
-    )
+    name = f"serial({', '.join(layer.name for layer in layers)})"
+    factor = math.prod(layer.time_factor for layer in layers)
+    return Layer(name=name, init=init, apply=apply, time_factor=factor)
+
+
+def _entries(what: str, value: Any, count: int, name: str) -> Any:
+    """The value, once it has one entry for each part of a layer."""
+    many = isinstance(value, tuple | list)
+    if not many or len(value) != count:
+        got = f"{len(value)} of them" if many else type(value).__name__
+        raise TypeError(f"{what} of {name} must be a tuple of {count} entries, got {got}")
+    return value
 
 
 def output_spec(layer: Layer, params: Params, x_spec: PyTree) -> PyTree:

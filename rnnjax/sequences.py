@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._cell import Array
+from rnnjax._cell import Array, natural
+from rnnjax._check import check_lengths, checked_rows
 from rnnjax._unroll import select_rows, valid_steps
 
 
@@ -46,7 +47,10 @@ def pad(
     if lengths.max() > time:
         row = int(lengths.argmax())
         raise ValueError(f"sequences[{row}] has {lengths[row]} steps, length is {time}")
-    xs = np.full((time, len(arrays), *arrays[0].shape[1:]), value, arrays[0].dtype)
+    dtype = arrays[0].dtype
+    if dtype.kind in "biu" and value != int(np.nan_to_num(value)):
+        raise ValueError(f"value is {value}, which {dtype} sequences cannot hold: convert them")
+    xs = np.full((time, len(arrays), *arrays[0].shape[1:]), value, dtype)
     for row, array in enumerate(arrays):
         xs[: len(array), row] = array
     return xs, lengths
@@ -63,6 +67,7 @@ def unpad(xs: Any, lengths: Any) -> list[np.ndarray]:
       B arrays.
 
     Raises:
+      TypeError: the lengths are not integers.
       ValueError: xs and lengths disagree on B, or a length is outside [0, T].
 
     Example:
@@ -71,6 +76,8 @@ def unpad(xs: Any, lengths: Any) -> list[np.ndarray]:
       [[1, 2], [4]]
     """
     xs, lengths = np.asarray(xs), np.asarray(lengths)
+    if not np.issubdtype(lengths.dtype, np.integer):
+        raise TypeError(f"lengths must be integers, got {lengths.dtype}")
     if xs.ndim < 2 or lengths.shape != xs.shape[1:2]:
         raise ValueError(f"lengths has shape {list(lengths.shape)}, xs is {list(xs.shape)}")
     for row in np.flatnonzero((lengths < 0) | (lengths > len(xs))):
@@ -93,6 +100,7 @@ def bucket(lengths: Any, count: int) -> list[tuple[int, np.ndarray]]:
       exactly one group, and no longer than its padded length.
 
     Raises:
+      TypeError: the lengths are not integers [N], or `count` is not an int.
       ValueError: there is no sequence, a length is negative, or `count` is below 1.
 
     Example:
@@ -101,6 +109,9 @@ def bucket(lengths: Any, count: int) -> list[tuple[int, np.ndarray]]:
       [(4, [0, 2]), (10, [1, 3])]
     """
     lengths = np.asarray(lengths)
+    count = natural("count", count)
+    if lengths.size and (lengths.ndim != 1 or lengths.dtype.kind not in "iu"):
+        raise TypeError(f"lengths must be integers [N], got {lengths.dtype}{list(lengths.shape)}")
     if lengths.size == 0 or lengths.min() < 0 or count < 1:
         raise ValueError(
             f"bucket needs lengths of at least one sequence, none negative, and a count of at "
@@ -205,6 +216,9 @@ def unpack(ys: Any, packed: Packed) -> list[np.ndarray]:
     Returns:
       A list of arrays [T_n, ...].
 
+    Raises:
+      ValueError: ys has not the rows and steps of `packed.xs`.
+
     Example:
       >>> import numpy as np, rnnjax
       >>> packed = rnnjax.pack([np.ones(2), np.ones(1)], 3)
@@ -212,6 +226,8 @@ def unpack(ys: Any, packed: Packed) -> list[np.ndarray]:
       [2, 1]
     """
     ys = np.asarray(ys)
+    if ys.shape[:2] != packed.mask.shape:
+        raise ValueError(f"ys is {list(ys.shape)}, expected {list(packed.mask.shape)} and features")
     places = zip(packed.rows, packed.starts, packed.lengths, strict=True)
     return [ys[start : start + n, row] for row, start, n in places]
 
@@ -222,11 +238,14 @@ def reverse_sequences(xs: Array, lengths: Array) -> Array:
         y_t = x_{n-1-t} for t < n, else x_t
 
     Args:
-      xs: [T, B, ...].
-      lengths: n, [B].
+      xs: [T, *B, ...].
+      lengths: n, [*B], as in `rnnjax.unroll`.
 
     Returns:
-      [T, B, ...].
+      [T, *B, ...].
+
+    Raises:
+      TypeError, ValueError: lengths are not integers of xs' batch shape in [0, T].
 
     Example:
       >>> import jax.numpy as jnp, rnnjax
@@ -234,31 +253,43 @@ def reverse_sequences(xs: Array, lengths: Array) -> Array:
       [[3 2 1]
        [5 4 0]]
     """
-    t = jnp.arange(xs.shape[0])[:, None]
-    lengths = lengths.astype(int)
+    xs = jnp.asarray(xs)
+    t, lengths = _steps(xs, lengths)
     source = jnp.where(t < lengths, lengths - 1 - t, t)
-    return jnp.take_along_axis(xs, source.reshape(*source.shape, *(1,) * (xs.ndim - 2)), axis=0)
+    return jnp.take_along_axis(
+        xs, source.reshape(*source.shape, *(1,) * (xs.ndim - source.ndim)), axis=0
+    )
 
 
 def last(ys: Array, lengths: Array) -> Array:
     """Each row's output at its last real step; 0 for a row of length 0.
 
     Args:
-      ys: [T, B, ...].
-      lengths: [B].
+      ys: [T, *B, ...].
+      lengths: [*B], as in `rnnjax.unroll`.
 
     Returns:
-      [B, ...].
+      [*B, ...].
+
+    Raises:
+      TypeError, ValueError: lengths are not integers of ys' batch shape in [0, T].
 
     Example:
       >>> import jax.numpy as jnp, rnnjax
       >>> print(rnnjax.last(jnp.array([[1.0, 4.0], [2.0, 5.0]]), jnp.array([2, 1])))
       [2. 4.]
     """
-    t = jnp.arange(ys.shape[0])[:, None]
-    return select_rows(t == lengths.astype(int) - 1, ys, jnp.zeros_like(ys)).sum(
-        axis=0, dtype=ys.dtype
-    )
+    ys = jnp.asarray(ys)
+    t, lengths = _steps(ys, lengths)
+    return select_rows(t == lengths - 1, ys, jnp.zeros_like(ys)).sum(axis=0, dtype=ys.dtype)
+
+
+def _steps(xs: Array, lengths: Any) -> tuple[Array, Array]:
+    """The times [T, 1, ...] beside lengths [*B], which are checked and lie in [0, T]."""
+    lengths, time = jnp.asarray(lengths), xs.shape[0]
+    check_lengths(lengths, time, xs.shape[1 : 1 + lengths.ndim], 0)
+    times = jnp.arange(time).reshape(-1, *(1 for _ in lengths.shape))
+    return times, jnp.clip(lengths.astype(int), 0, time)
 
 
 def mean_pool(ys: Array, *, lengths: Array | None = None, mask: Array | None = None) -> Array:
@@ -278,9 +309,7 @@ def mean_pool(ys: Array, *, lengths: Array | None = None, mask: Array | None = N
       >>> print(rnnjax.mean_pool(ys, lengths=jnp.array([2, 1])).T)
       [[1.5 3. ]]
     """
-    valid = valid_steps(ys.shape[0], ys.shape[1:-1], lengths, mask)
-    if valid is None:
-        return ys.mean(axis=0)
+    ys, valid = _real(ys, lengths, mask)
     total = select_rows(valid, ys, jnp.zeros_like(ys)).sum(axis=0)
     return total / jnp.maximum(valid.sum(axis=0), 1).astype(ys.dtype)[..., None]
 
@@ -302,11 +331,18 @@ def max_pool(ys: Array, *, lengths: Array | None = None, mask: Array | None = No
       >>> print(rnnjax.max_pool(ys, lengths=jnp.array([2, 1])).T)
       [[-1. -3.]]
     """
-    valid = valid_steps(ys.shape[0], ys.shape[1:-1], lengths, mask)
-    if valid is None:
-        return ys.max(axis=0)
+    ys, valid = _real(ys, lengths, mask)
     peak = select_rows(valid, ys, jnp.full_like(ys, -jnp.inf)).max(axis=0, initial=-jnp.inf)
     return select_rows(valid.any(axis=0), peak, jnp.zeros_like(peak))
+
+
+def _real(ys: Any, lengths: Any, mask: Any) -> tuple[Array, Array]:
+    """The outputs, and which of them are real, [T, *B]."""
+    ys = jnp.asarray(ys)
+    time, batch = ys.shape[0], ys.shape[1:-1]
+    lengths, mask, _ = checked_rows(lengths, mask, None, time, batch)
+    valid = valid_steps(time, batch, lengths, mask)
+    return ys, jnp.ones((time, *batch), bool) if valid is None else valid
 
 
 def _same_steps(name: str, sequences: Sequence[Any]) -> list[np.ndarray]:
@@ -319,4 +355,5 @@ def _same_steps(name: str, sequences: Sequence[Any]) -> list[np.ndarray]:
                 f"sequences[{n}] has shape {list(array.shape)}, sequences[0] "
                 f"{list(arrays[0].shape)}: they may differ in their first axis alone"
             )
-    return arrays
+    dtype = np.result_type(*arrays)  # that of the first would cut the fractions off the others
+    return [array.astype(dtype) for array in arrays]

@@ -194,6 +194,37 @@ def test_pyramid_joins_consecutive_steps(time, factor):
     assert_close(ys, jnp.asarray(want).reshape(ys.shape))
 
 
+@pytest.mark.parametrize("time", [0, 1, 5])
+@pytest.mark.parametrize("batch", [(), (0,), (2, 3)])
+def test_any_batch_shape_and_no_steps(time, batch):
+    layer = LAYERS["listener"]
+    params, xs = params_of(layer), random_like(jnp.zeros((time, *batch, D)), 6)
+    lengths = np.random.default_rng(2).integers(0, time + 1, batch)
+
+    @jax.jit
+    def run(params, xs, lengths):
+        def loss(params, xs):
+            result = layer.apply(params, xs, lengths=lengths)
+            return sum((leaf**2).sum() for leaf in jax.tree.leaves(result)), result[1]
+
+        return jax.grad(loss, argnums=(0, 1), has_aux=True)(params, xs)
+
+    (g_params, g_xs), ys = run(params, xs, lengths)
+    rows = int(np.prod(batch))
+    flat = run(params, xs.reshape(time, rows, D), lengths.reshape(rows))
+    assert ys.shape == (-(-time // 6), *batch, 2)
+    assert_close(((g_params, g_xs.reshape(flat[0][1].shape)), ys.reshape(flat[1].shape)), flat)
+
+
+def test_lists_will_do_as_lengths_and_mask():
+    layer = LAYERS["listener"]
+    params = params_of(layer)
+    want = layer.apply(params, XS, lengths=jnp.asarray(LENGTHS))
+    assert_close(layer.apply(params, XS, lengths=LENGTHS.tolist()), want)
+    mask = (np.arange(T)[:, None] < LENGTHS).tolist()
+    assert_close(layer.apply(params, XS, mask=mask), want)
+
+
 def test_a_pyramid_keeps_a_step_whose_partner_is_masked():
     layer = rnnjax.serial(rnnjax.pyramid(), rnnjax.gru(3))
     mask = jnp.array([True, False, False, False, True, True])[:, None]
@@ -281,6 +312,37 @@ def test_deep_bidirectional_lstm_equals_pytorch_on_packed_sequences():
             lambda: rnnjax.pyramid().apply((), XS, resets=jnp.zeros((T, B), bool)),
             ValueError,
             "a row of its own",
+        ),
+        (lambda: rnnjax.pyramid().apply((), XS, lengths=[6, 1]), ValueError, "lengths has shape"),
+        (
+            lambda: rnnjax.pyramid().apply((), XS, lengths=[6, 1, 7, 1]),
+            ValueError,
+            "= 7 is outside",
+        ),
+        (lambda: rnnjax.pyramid().apply((), XS, mask=XS[..., 0]), TypeError, "mask must be bool"),
+        (lambda: rnnjax.pyramid().apply((), (XS, XS)), ValueError, "one array .* got tuple"),
+        (lambda: rnnjax.pyramid().apply((), XS[:, 0, 0]), ValueError, r"got \[6\]"),
+        (
+            lambda: LAYERS["deep"].apply(params_of(LAYERS["deep"]), XS, state=(None,)),
+            TypeError,
+            "state of serial.* must be a tuple of 4 entries, got 1 of them",
+        ),
+        (
+            lambda: LAYERS["concat"].apply(params_of(LAYERS["recurrent"]), XS),
+            TypeError,
+            "params of bidirectional.* must be a tuple of 2 entries, got 3 of them",
+        ),
+        (
+            lambda: LAYERS["mean"].apply(params_of(LAYERS["mean"]), XS, state=jnp.zeros((2, 5))),
+            TypeError,
+            "state of bidirectional.* must be a tuple of 2 entries, got ArrayImpl",
+        ),
+        (
+            lambda: rnnjax.bidirectional(rnnjax.gru(4), rnnjax.gru(1), merge="sum").apply(
+                rnnjax.bidirectional(rnnjax.gru(4), rnnjax.gru(1)).init(jax.random.key(0), D), XS
+            ),
+            ValueError,
+            "4 and 1 features",
         ),
     ],
 )

@@ -114,6 +114,47 @@ def test_without_padding_pooling_is_over_all_steps():
     assert_close(rnnjax.max_pool(ys), ys.max(0))
 
 
+def test_pooling_over_no_steps_is_zero():
+    for pool in (rnnjax.mean_pool, rnnjax.max_pool):
+        assert_close(pool(jnp.ones((0, 2, 3))), jnp.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("batch", [(), (2, 3)])
+def test_any_batch_shape(batch):
+    rng = np.random.default_rng(1)
+    ys, lengths = rng.normal(size=(5, *batch, 4)), rng.integers(0, 6, batch)
+
+    def flat(function):  # the batch as one axis
+        one = jax.jit(function)(ys.reshape(5, -1, 4), jnp.asarray(lengths).reshape(-1))
+        return one.reshape(*one.shape[:-2], *batch, 4)
+
+    assert_close(rnnjax.last(ys, lengths), flat(rnnjax.last))
+    assert_close(rnnjax.reverse_sequences(ys, lengths), flat(rnnjax.reverse_sequences))
+    for pool in (rnnjax.mean_pool, rnnjax.max_pool):
+        assert_close(pool(ys, lengths=lengths), flat(lambda y, n: pool(y, lengths=n)))
+
+
+def test_lists_will_do_as_lengths_and_mask():
+    ys = jnp.arange(12.0).reshape(3, 2, 2)
+    assert_close(rnnjax.last(ys, [3, 1]), rnnjax.last(ys, jnp.array([3, 1])))
+    assert rnnjax.reverse_sequences(ys, [3, 1])[0, 0].tolist() == [8.0, 9.0]
+    mask = [[True, True], [True, False], [True, False]]
+    assert_close(rnnjax.mean_pool(ys, lengths=[3, 1]), rnnjax.mean_pool(ys, mask=mask))
+
+
+def test_traced_lengths_act_as_the_nearest_of_0_and_T():
+    ys = jnp.arange(6.0).reshape(3, 2)
+    for function in (rnnjax.last, rnnjax.reverse_sequences):
+        run = jax.jit(function)
+        assert_close(run(ys, jnp.array([7, -2])), run(ys, jnp.array([3, 0])))
+
+
+@pytest.mark.parametrize("build", [rnnjax.pad, lambda s: rnnjax.pack(s, 2)])
+def test_no_sequence_is_cut_to_the_dtype_of_the_first(build):
+    xs = build([np.array([1, 2]), np.array([0.5])])[0]
+    assert sorted(xs.ravel().tolist()) == [0.0, 0.5, 1.0, 2.0]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -125,8 +166,34 @@ def test_without_padding_pooling_is_over_all_steps():
         (lambda: rnnjax.unpad(np.ones((3, 1)), [4]), r"lengths\[0\] = 4 is outside \[0, 3\]"),
         (lambda: rnnjax.bucket([], 2), "at least one sequence"),
         (lambda: rnnjax.bucket([1], 0), "count of at least 1"),
+        (lambda: rnnjax.pad([np.arange(2)], value=np.nan), "value is nan, which int64"),
+        (
+            lambda: rnnjax.unpack(np.ones((2, 1)), rnnjax.pack([np.ones(3)], 3)),
+            r"expected \[3, 1\]",
+        ),
+        (lambda: rnnjax.mean_pool(jnp.ones((3, 2, 4)), lengths=[3]), r"lengths has shape \[1\]"),
+        (lambda: rnnjax.max_pool(jnp.ones((3, 1, 4)), lengths=[5]), r"lengths\[0\] = 5 is outside"),
+        (lambda: rnnjax.last(jnp.ones((3, 2, 4)), [3]), r"lengths has shape \[1\]"),
+        (lambda: rnnjax.last(jnp.ones((3, 1, 4)), [5]), r"lengths\[0\] = 5 is outside"),
+        (lambda: rnnjax.reverse_sequences(jnp.ones((3, 1)), [-1]), r"lengths\[0\] = -1 is"),
     ],
 )
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: rnnjax.unpad(np.ones((3, 2)), [1.5, 2.0]), "lengths must be integers"),
+        (lambda: rnnjax.bucket([1.5, 2.0], 1), "lengths must be integers"),
+        (lambda: rnnjax.bucket([[1], [2]], 1), "lengths must be integers"),
+        (lambda: rnnjax.bucket([1], 1.5), "count must be an int"),
+        (lambda: rnnjax.last(jnp.ones((3, 1)), [1.0]), "lengths must be integers"),
+        (lambda: rnnjax.mean_pool(jnp.ones((3, 1, 4)), mask=np.ones((3, 1))), "mask must be bool"),
+    ],
+)
+def test_wrong_types(call, message):
+    with pytest.raises(TypeError, match=message):
         call()
