@@ -100,7 +100,7 @@ def gru(
             r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
             n = jnp.tanh(x_n + r * (h_n + params.b_n))  # pyright: ignore[reportOperatorIssue]
         else:
-            u_rz, u_n = jnp.split(params.w_h, [2 * hidden_size], axis=-1)
+            u_rz, u_n = params.w_h[:, : 2 * hidden_size], params.w_h[:, 2 * hidden_size :]
             h_r, h_z = jnp.split(h @ u_rz, 2, axis=-1)
             r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
             n = jnp.tanh(x_n + (r * h) @ u_n)
