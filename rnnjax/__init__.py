@@ -39,6 +39,8 @@ from rnnjax.cells import DropoutState as DropoutState
 from rnnjax.cells import ElmanParams as ElmanParams
 from rnnjax.cells import EmbedParams as EmbedParams
 from rnnjax.cells import GRUParams as GRUParams
+from rnnjax.cells import LayerNormGRUParams as LayerNormGRUParams
+from rnnjax.cells import LayerNormLSTMParams as LayerNormLSTMParams
 from rnnjax.cells import LayerNormParams as LayerNormParams
 from rnnjax.cells import LinearParams as LinearParams
 from rnnjax.cells import LSTMParams as LSTMParams

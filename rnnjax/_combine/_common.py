@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Cell, PyTree, _real
+from rnnjax._cell import Array, Cell, PyTree, _real, fold_in
 
 HINT = "wrap a function in activation(...)"
 
@@ -56,13 +56,16 @@ def map_floats(f: Callable[..., Any], tree: PyTree, *others: PyTree) -> PyTree:
     return jax.tree.map(lambda a, *b: f(a, *b) if is_floating(a) else a, tree, *others)
 
 
-def flag(what: str, value: Any) -> bool:
-    """`value`; raises TypeError unless it is True or False."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{what} must be True or False, got {value!r}")
-    return value
-
-
 def probability(what: str, value: Any) -> float:
     """`value` as a float; raises unless it is a number in [0, 1]."""
     return _real(what, value, "a probability in [0, 1]", lambda p: 0 <= p <= 1)
+
+
+def initial_states(
+    cells: tuple[Cell, ...], params: tuple, batch_shape: tuple[int, ...], key: Array | None
+) -> tuple:
+    """The states of several cells, the noise of each from its own key."""
+    return tuple(
+        cell.initial_state(p, batch_shape, key=None if key is None else fold_in(key, i))
+        for i, (cell, p) in enumerate(zip(cells, params, strict=True))
+    )

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell, Params, PyTree, Rate, State, cell_factory, fold_in
-from rnnjax._combine._common import Inner, flag, is_floating
+from rnnjax._combine._common import Inner, is_floating
 from rnnjax._combine._noise import draw, noisy
+from rnnjax.cells._common import flag
 
 
 @cell_factory

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, PyTree, cell_factory, fold_in, one_of
-from rnnjax._combine._common import Inners
+from rnnjax._cell import Array, Cell, PyTree, cell_factory, one_of
+from rnnjax._combine._common import Inners, initial_states
 from rnnjax._combine._weights import under
 
 _MERGES: dict[str, Any] = {
@@ -70,10 +70,7 @@ def parallel(
     def initial_state(
         params: tuple, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
     ) -> tuple:
-        return tuple(
-            cell.initial_state(p, batch_shape, key=None if key is None else fold_in(key, i))
-            for i, (cell, p) in enumerate(zip(cells, params, strict=True))
-        )
+        return initial_states(cells, params, batch_shape, key)
 
     def step(params: tuple, state: tuple, x: PyTree) -> tuple[tuple, PyTree]:
         each = [cell.step(p, s, x) for cell, p, s in zip(cells, params, state, strict=True)]

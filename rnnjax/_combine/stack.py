@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import jax
 
-from rnnjax._cell import Array, Cell, PyTree, as_spec, cell_factory, fold_in
-from rnnjax._combine._common import Inners
+from rnnjax._cell import Array, Cell, PyTree, as_spec, cell_factory
+from rnnjax._combine._common import Inners, initial_states
 from rnnjax._combine._weights import under
 
 
@@ -55,10 +55,7 @@ def stack(*cells: Inners) -> Cell:
     def initial_state(
         params: tuple, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
     ) -> tuple:
-        return tuple(
-            cell.initial_state(p, batch_shape, key=None if key is None else fold_in(key, i))
-            for i, (cell, p) in enumerate(zip(cells, params, strict=True))
-        )
+        return initial_states(cells, params, batch_shape, key)
 
     def step(params: tuple, state: tuple, x: PyTree) -> tuple[tuple, PyTree]:
         new = []
