@@ -16,6 +16,7 @@ import sys
 import tempfile
 from typing import NamedTuple
 
+from combine.mutants import COMBINE
 from compile.mutants import MUTANTS
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -346,7 +347,7 @@ FAULTS = [
 ]
 
 
-FAULTS += [Fault(*mutant) for mutant in MUTANTS]
+FAULTS += [Fault(*mutant) for mutant in (*MUTANTS, *COMBINE)]
 
 
 def misplaced(faults: list[Fault]) -> list[str]:

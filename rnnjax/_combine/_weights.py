@@ -38,20 +38,24 @@ def change_recurrent(cell: Cell, params: Params, change: Callable[[int, Any], An
     return params
 
 
+def entry(tree: Any, name: str) -> Any:
+    """The entry of a dict, the field of a tuple or dataclass, or the place in a tuple."""
+    if isinstance(tree, dict):
+        return tree[name]
+    return tree[int(name)] if name.isdigit() else getattr(tree, name)
+
+
 def _changed(tree: Any, path: str, change: Callable[[Any], Any]) -> Any:
     name, _, rest = path.partition(".")
-    index = int(name) if name.isdigit() else name
-
-    def new(old: Any) -> Any:
-        return _changed(old, rest, change) if rest else change(old)
-
+    old = entry(tree, name)
+    new = _changed(old, rest, change) if rest else change(old)
     if isinstance(tree, dict):
-        return {**tree, name: new(tree[name])}
-    if isinstance(index, int):
-        return type(tree)(new(old) if i == index else old for i, old in enumerate(tree))
+        return {**tree, name: new}
+    if name.isdigit():
+        return (*tree[: int(name)], new, *tree[int(name) + 1 :])
     if hasattr(tree, "_replace"):
-        return tree._replace(**{name: new(getattr(tree, name))})
-    return dataclasses.replace(tree, **{name: new(getattr(tree, name))})
+        return tree._replace(**{name: new})
+    return dataclasses.replace(tree, **{name: new})
 
 
 @jax.tree_util.register_dataclass

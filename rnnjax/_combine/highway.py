@@ -81,8 +81,9 @@ def highway(cell: Inner, *, init: Init = "rnnjax") -> Cell:
 
     def step(params: HighwayParams, state: State, x: Array) -> tuple[State, Array]:
         state, y = cell.step(params.cell, state, x)
+        past = shortcut(name, cell, x, y)
         g = jax.nn.sigmoid(vector(name, x, params.w) @ params.w + params.b).astype(y.dtype)
-        return state, g * y + (1 - g) * shortcut(name, cell, x, y)
+        return state, g * y + (1 - g) * past
 
     return dataclasses.replace(
         cell,

@@ -6,7 +6,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, Params, PyTree, State, cell_factory
+from rnnjax._cell import Array, Cell, Params, PyTree, State, at_least_float32, cell_factory
 from rnnjax._combine._common import Inner
 from rnnjax._combine._weights import change_blocks, require_recurrent
 
@@ -47,8 +47,9 @@ def orthogonal(cell: Inner) -> Cell:
     require_recurrent(name, cell)
 
     def cayley(w: Array) -> Array:
-        a, one = w - jnp.swapaxes(w, -1, -2), jnp.eye(w.shape[-1], dtype=w.dtype)
-        return jnp.linalg.solve(one + a, one - a)
+        wide = w.astype(at_least_float32(w.dtype))
+        a, one = wide - jnp.swapaxes(wide, -1, -2), jnp.eye(w.shape[-1], dtype=wide.dtype)
+        return jnp.linalg.solve(one + a, one - a).astype(w.dtype)
 
     def step(params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
         return cell.step(change_blocks(name, cell, params, cayley), state, x)
