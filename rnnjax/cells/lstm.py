@@ -114,9 +114,9 @@ def lstm(
             w_h=draw.recurrent_weights(k_h, hidden_size, 4, dtype),
             b=b.at[hidden_size : 2 * hidden_size].add(draw.forget_bias),
         )
-        norm = (jnp.ones(4 * hidden_size, dtype) for _ in range(2))
-        memory = jnp.ones(hidden_size, dtype), jnp.zeros(hidden_size, dtype)
-        return LayerNormLSTMParams(*params, *norm, *memory) if layer_norm else params
+        gains, one = jnp.ones((2, 4 * hidden_size), dtype), jnp.ones(hidden_size, dtype)
+        normed = LayerNormLSTMParams(*params, gains[0], gains[1], one, 0 * one)
+        return normed if layer_norm else params
 
     def initial_state(
         params: LSTMParams, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
