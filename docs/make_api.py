@@ -24,10 +24,14 @@ GROUPS = {
         ("rnnjax._unroll", "rnnjax._compile", "rnnjax._host")
     ),
     "Cells": lambda name, value: value.__module__.startswith("rnnjax.cells") and name.islower(),
-    "Combinators": lambda name, value: value.__module__ == "rnnjax._combine",
+    "Combinators": lambda name, value: (
+        value.__module__.startswith("rnnjax._combine") and name.islower()
+    ),
     "Layers": lambda name, value: value.__module__ == "rnnjax.layers",
     "Sequences": lambda name, value: value.__module__ == "rnnjax.sequences",
-    "Parameters and states": lambda name, value: value.__module__.startswith("rnnjax.cells"),
+    "Parameters and states": lambda name, value: value.__module__.startswith(
+        ("rnnjax.cells", "rnnjax._combine")
+    ),
     "Initializers": lambda name, value: value.__module__ == "rnnjax.initializers",
 }
 

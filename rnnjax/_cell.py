@@ -114,7 +114,8 @@ class Cell(Recipe):
       x_ndims: the number of axes of one unbatched input; a pytree prefix of ints when x is a
         tree. All axes before them are batch axes.
       output_of: `state -> y` when y is a function of the new state alone (lstm: h), else None.
-      recurrent: the names of the parameter fields that multiply the hidden state.
+      recurrent: the names of the parameter fields that multiply the hidden state; paths where
+        parameters are nested, such as "0.w_h" for the first cell of a stack.
       fill: what stands in for the input of a row that has no real step; a pytree prefix of
         numbers when x is a tree. Gradients at padding are formed, then dropped, and 0 * inf is
         NaN, so set it when the step has no finite derivative at zero input.

@@ -48,6 +48,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._cell import Array, Cell, Params, PyTree, State, as_spec, is_key, natural, rekey
+from rnnjax._combine._weights import entry
 from rnnjax._unroll import select_rows, unroll
 
 T = 6  # steps: enough for a gap, a reset and two pieces
@@ -533,8 +534,10 @@ def _declared(case: _Case) -> None:
         for where, a, b in _pairs("output_of(state)", case.cell.output_of(state), y):
             _same(where, a, b, "row", {})
     for field in case.cell.recurrent:
-        if not hasattr(case.params, field):
-            raise _Broken(f"recurrent names {field!r}, which is no field of params")
+        try:
+            functools.reduce(entry, field.split("."), case.params)
+        except (AttributeError, LookupError):
+            raise _Broken(f"recurrent names {field!r}, which is no field of params") from None
 
 
 def _compiled(case: _Case) -> None:

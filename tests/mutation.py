@@ -16,6 +16,7 @@ import sys
 import tempfile
 from typing import NamedTuple
 
+from combine.mutants import COMBINE
 from compile.mutants import MUTANTS
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -39,7 +40,7 @@ DIRECTIONS = ("tests/test_layers.py", "-k", "two_unrolls or merges or pytorch")
 NOISE = ("tests/test_cells.py", "-k", "dropout or row or reset or rekey or noise or layers")
 
 LSTM, GRU, ELMAN = (f"rnnjax/cells/{name}.py" for name in ("lstm", "gru", "elman"))
-TESTING, STACK, LAYERS = "rnnjax/testing.py", "rnnjax/_combine.py", "rnnjax/layers.py"
+TESTING, STACK, LAYERS = "rnnjax/testing.py", "rnnjax/_combine/stack.py", "rnnjax/layers.py"
 DROPOUT, CELL, UNROLL = "rnnjax/cells/dropout.py", "rnnjax/_cell.py", "rnnjax/_unroll.py"
 GATES = "i, f, g, o = jnp.split(x @ params.w_x"
 RZ = "r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)"
@@ -223,7 +224,7 @@ FAULTS = [
     ),
     Fault(
         "stack: layers share a key",
-        STACK,
+        "rnnjax/_combine/_common.py",
         "None if key is None else fold_in(key, i)",
         "key",
         NOISE,
@@ -346,7 +347,7 @@ FAULTS = [
 ]
 
 
-FAULTS += [Fault(*mutant) for mutant in MUTANTS]
+FAULTS += [Fault(*mutant) for mutant in (*MUTANTS, *COMBINE)]
 
 
 def misplaced(faults: list[Fault]) -> list[str]:

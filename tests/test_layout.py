@@ -95,5 +95,15 @@ def test_a_cell_is_one_short_file_that_imports_no_cell(path):
         assert not any(module.startswith(f"{cell}.") for cell in cells - {"rnnjax.cells"})
 
 
+TRANSFORMATIONS = [path for path in FILES if path.parent.name == "_combine"]
+
+
+@pytest.mark.parametrize("path", TRANSFORMATIONS, ids=lambda path: path.stem)
+def test_a_transformation_is_one_short_file_that_names_no_cell(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 150
+    for cell in CELLS:
+        assert f"rnnjax.cells.{cell.stem}" not in imports(path)
+
+
 def test_every_planted_fault_has_its_place():
     assert mutation.misplaced(mutation.FAULTS) == []

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from combine.transformations import TRANSFORMATIONS
 
 import rnnjax
 from rnnjax.testing import LAWS, check_cell
@@ -31,6 +32,7 @@ def test_every_cell_keeps_the_contract(name):
 def test_no_factory_is_forgotten():
     assert {"elman", "gru", "lstm", "stack"} <= EXPORTED
     tested = {cell._recipe[0].__name__ for cell, _ in cases.CELLS.values()}
+    tested |= {name.partition("-")[0] for name in TRANSFORMATIONS}  # tests/combine/test_kit.py
     assert tested >= EXPORTED
 
 

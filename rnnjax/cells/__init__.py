@@ -8,11 +8,13 @@ from rnnjax.cells.elman import elman as elman
 from rnnjax.cells.embed import EmbedParams as EmbedParams
 from rnnjax.cells.embed import embed as embed
 from rnnjax.cells.gru import GRUParams as GRUParams
+from rnnjax.cells.gru import LayerNormGRUParams as LayerNormGRUParams
 from rnnjax.cells.gru import gru as gru
 from rnnjax.cells.layer_norm import LayerNormParams as LayerNormParams
 from rnnjax.cells.layer_norm import layer_norm as layer_norm
 from rnnjax.cells.linear import LinearParams as LinearParams
 from rnnjax.cells.linear import linear as linear
+from rnnjax.cells.lstm import LayerNormLSTMParams as LayerNormLSTMParams
 from rnnjax.cells.lstm import LSTMParams as LSTMParams
 from rnnjax.cells.lstm import LSTMState as LSTMState
 from rnnjax.cells.lstm import lstm as lstm

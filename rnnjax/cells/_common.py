@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, as_spec
+from rnnjax._cell import Array, as_spec, at_least_float32
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
@@ -87,3 +87,22 @@ def check_floating(name: str, x: Any) -> None:
             f"{name} needs floating-point xs, got {x.dtype}: "
             "embed tokens with embed(vocabulary_size, size), or convert with xs.astype(float)"
         )
+
+
+def flag(what: str, value: Any) -> bool:
+    """`value`; raises TypeError unless it is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{what} must be True or False, got {value!r}")
+    return value
+
+
+def standardised(x: Array, *splits: int) -> Array:
+    """(x - mean) / √(var + 1e-6) over the last axis, or over each part of it: layer normalisation.
+
+    Mean and variance are taken in float32 or better.
+    """
+    wide, parts = x.astype(at_least_float32(x.dtype)), []
+    for part in jnp.split(wide, splits, axis=-1):
+        centred = part - part.mean(-1, keepdims=True)
+        parts.append(centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6))
+    return jnp.concatenate(parts, axis=-1).astype(x.dtype)

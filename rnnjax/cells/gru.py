@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell, Size, cell_factory, one_of
-from rnnjax.cells._common import vector, vector_spec
+from rnnjax.cells._common import flag, standardised, vector, vector_spec
 from rnnjax.initializers import Init, preset
 
 
@@ -28,11 +28,30 @@ class GRUParams(NamedTuple):
     b_n: Array | None = None
 
 
+class LayerNormGRUParams(NamedTuple):
+    """Parameters of `gru` with `layer_norm=True`.
+
+    Attributes:
+      w_x: as in `GRUParams`.
+      w_h: as there.
+      b: as there.
+      b_n: as there.
+      scale: γ, gains of x W and of h U [2, 3H].
+    """
+
+    w_x: Array
+    w_h: Array
+    b: Array
+    b_n: Array | None
+    scale: Array
+
+
 @cell_factory
 def gru(
     hidden_size: Size,
     *,
     reset: Annotated[Literal["after", "before"], one_of("after", "before")] = "after",
+    layer_norm: Annotated[bool, flag] = False,
     init: Init = "rnnjax",
 ) -> Cell:
     """Gated recurrent unit.
@@ -51,13 +70,14 @@ def gru(
     Args:
       hidden_size: H, the number of units.
       reset: whether the reset gate acts "after" the recurrent product or "before" it.
+      layer_norm: γ ⊙ LN(a) for each product a, LN over r and z together and over n apart.
       init: an `Initializers` or a preset: "rnnjax", "flax", "torch", "keras".
 
     Returns:
-      A Cell with `GRUParams`, whose state is the array h.
+      A Cell with `GRUParams` (`LayerNormGRUParams`), whose state is the array h.
 
     Raises:
-      TypeError: `hidden_size` is not an int.
+      TypeError: `hidden_size` is not an int, or `layer_norm` not a bool.
       ValueError: `hidden_size` is below 1, `reset` is neither form, or `init` names no preset.
 
     Example:
@@ -70,22 +90,24 @@ def gru(
 
     Reference:
       Cho et al., Learning Phrase Representations using RNN Encoder-Decoder, EMNLP 2014,
-      arXiv:1406.1078 ("before"; version 1 of the paper has "after").
+      arXiv:1406.1078 ("before"; version 1 has "after"); `layer_norm`: Ba et al., arXiv:1607.06450.
     """
-    name = f"gru({hidden_size})" if reset == "after" else f"gru({hidden_size}, before)"
-    draw = preset(init)
+    name = f"gru({hidden_size}{', before' * (reset == 'before')}{', layer_norm' * layer_norm})"
+    draw, split = preset(init), 2 * hidden_size
 
-    def init_params(key: Array, x_spec: Any) -> GRUParams:
+    def init_params(key: Array, x_spec: Any) -> GRUParams | LayerNormGRUParams:
         inputs, dtype = vector_spec(name, x_spec)
         k_x, k_h, k_b, k_c, k_n = jax.random.split(key, 5)
         # The candidate of "after" keeps its two biases apart: each stands for one.
         candidate = draw.bias(k_c, hidden_size, 1, dtype, draws=1 if reset == "after" else None)
-        return GRUParams(
+        params = GRUParams(
             w_x=draw.input_weights(k_x, inputs, hidden_size, 3, dtype),
             w_h=draw.recurrent_weights(k_h, hidden_size, 3, dtype),
             b=jnp.concatenate([draw.bias(k_b, hidden_size, 2, dtype), candidate]),
             b_n=draw.bias(k_n, hidden_size, 1, dtype, draws=1) if reset == "after" else None,
         )
+        ones = jnp.ones((2, 3 * hidden_size), dtype)
+        return LayerNormGRUParams(*params, scale=ones) if layer_norm else params
 
     def initial_state(
         params: GRUParams, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
@@ -100,18 +122,28 @@ def gru(
             r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
             n = jnp.tanh(x_n + r * (h_n + params.b_n))  # pyright: ignore[reportOperatorIssue]
         else:
-            u_rz, u_n = jnp.split(params.w_h, [2 * hidden_size], axis=-1)
+            u_rz, u_n = params.w_h[:, :split], params.w_h[:, split:]
             h_r, h_z = jnp.split(h @ u_rz, 2, axis=-1)
             r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
             n = jnp.tanh(x_n + (r * h) @ u_n)
         h = (1 - z) * n + z * h
         return h, h
 
+    def normalised_step(params: LayerNormGRUParams, h: Array, x: Array) -> tuple[Array, Array]:
+        x_g = params.scale[0] * standardised(vector(name, x, params.w_x) @ params.w_x, split)
+        x_rz, x_n = jnp.split(x_g + params.b, [split], axis=-1)
+        u, γ = params.w_h, params.scale[1]
+        r, z = jnp.split(jax.nn.sigmoid(x_rz + γ[:split] * standardised(h @ u[:, :split])), 2, -1)
+        h_n = γ[split:] * standardised((h if reset == "after" else r * h) @ u[:, split:])
+        h_n = h_n if params.b_n is None else r * (h_n + params.b_n)
+        h = (1 - z) * jnp.tanh(x_n + h_n) + z * h
+        return h, h
+
     return Cell(
         name=name,
         init=init_params,
         initial_state=initial_state,
-        step=step,
+        step=normalised_step if layer_norm else step,
         output_of=lambda h: h,
         recurrent=("w_h",),
     )

@@ -1,26 +1,16 @@
-"""Floor 3: functions from cells to cells."""
+"""Cells above each other."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
 import jax
 
-from rnnjax._cell import Array, Cell, PyTree, as_spec, cell_factory, fold_in
-
-
-def _cells(what: str, value: tuple[Any, ...]) -> tuple[Cell, ...]:
-    if not value:
-        raise ValueError("stack needs at least one cell, got none")
-    for i, cell in enumerate(value):
-        if not isinstance(cell, Cell):
-            hint = "wrap a function in activation(...), unpack a list of cells: stack(*cells)"
-            raise TypeError(f"{what}[{i}] must be a Cell, got {type(cell).__name__}: {hint}")
-    return value
+from rnnjax._cell import Array, Cell, PyTree, as_spec, cell_factory
+from rnnjax._combine._common import Inners, initial_states
+from rnnjax._combine._weights import under
 
 
 @cell_factory
-def stack(*cells: Annotated[Cell, _cells]) -> Cell:
+def stack(*cells: Inners) -> Cell:
     """Feeds each cell's output to the next: a deep recurrent network as one cell.
 
         x^0_t = x_t
@@ -65,10 +55,7 @@ def stack(*cells: Annotated[Cell, _cells]) -> Cell:
     def initial_state(
         params: tuple, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
     ) -> tuple:
-        return tuple(
-            cell.initial_state(p, batch_shape, key=None if key is None else fold_in(key, i))
-            for i, (cell, p) in enumerate(zip(cells, params, strict=True))
-        )
+        return initial_states(cells, params, batch_shape, key)
 
     def step(params: tuple, state: tuple, x: PyTree) -> tuple[tuple, PyTree]:
         new = []
@@ -85,5 +72,6 @@ def stack(*cells: Annotated[Cell, _cells]) -> Cell:
         step=step,
         x_ndims=cells[0].x_ndims,
         output_of=None if top is None else lambda state: top(state[-1]),
+        recurrent=tuple(path for i, cell in enumerate(cells) for path in under(i, cell)),
         fill=cells[0].fill,
     )

@@ -1,0 +1,114 @@
+"""Zoneout: units that keep their value for a step."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._cell import Array, Cell, Params, PyTree, State, _rate, cell_factory, fold_in
+from rnnjax._combine._common import Inner, is_floating, require_output_of
+from rnnjax._combine._noise import draw, noisy
+
+
+def _rates(what: str, value: Any) -> Any:
+    return jax.tree.map(lambda rate: _rate(what, rate), value)
+
+
+Rates = Annotated[Any, _rates]  # None stays None
+
+
+@cell_factory
+def zoneout(cell: Inner, rates: Rates = None, *, h: Rates = None, c: Rates = None) -> Cell:
+    """Lets units of the state keep their previous value, each with a probability.
+
+        s̃_t, _ = cell(s_{t-1}, x_t)
+        m_t ~ Bernoulli(rate), from the row's key and t
+        s_t = m_t ⊙ s_{t-1} + (1 - m_t) ⊙ s̃_t             training
+        s_t = rate · s_{t-1} + (1 - rate) · s̃_t           evaluation: the expectation
+        y_t = output_of(s_t)
+
+    Keys and counters of the state are left alone.
+
+    Args:
+      cell: a cell that declares `output_of`.
+      rates: the probability of keeping a value, in [0, 1): one number, or a pytree prefix of the
+        state, such as `LSTMState(h=0.1, c=0.5)`.
+      h: the rate of the leaves named h, wherever they are in the state, instead of `rates`.
+      c: the rate of the leaves named c. A leaf without a rate is left alone.
+
+    Returns:
+      A Cell with the cell's parameters and `NoisyState`.
+
+    Raises:
+      TypeError: `cell` is not a Cell or declares no `output_of`; rates are given both ways or
+        not at all, or are not numbers; or, in a step, are not a prefix of the state, or the state
+        has no leaf of that name.
+      ValueError: a rate is outside [0, 1).
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnnjax
+      >>> cell = rnnjax.zoneout(rnnjax.lstm(4), h=0.1, c=0.5)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> state = cell.initial_state(params, (2,), key=jax.random.key(1))
+      >>> state, ys = rnnjax.unroll(cell, params, state, jnp.ones((5, 2, 3)))
+      >>> bool((ys[-1] == state.cell.h).all())
+      True
+
+    Reference:
+      Krueger et al., Zoneout: Regularizing RNNs by Randomly Preserving Hidden Activations, ICLR
+      2017, arXiv:1606.01305.
+    """
+    named = {field: rate for field, rate in (("h", h), ("c", c)) if rate is not None}
+    if (rates is None) == (not named):
+        raise TypeError(
+            "zoneout needs rates, or h= and c=, and not both: zoneout(cell, 0.1) or "
+            "zoneout(lstm(256), h=0.1, c=0.5)"
+        )
+    shown = [str(rates)] if rates is not None else [f"{k}={v}" for k, v in named.items()]
+    name = f"zoneout({cell.name}, {', '.join(shown)})"
+    output_of = require_output_of(name, cell)
+
+    def step(key: Array | None, params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
+        new, _ = cell.step(params, state, x)
+        olds, tree = jax.tree.flatten(state)
+        news = []
+        for i, (rate, old, leaf) in enumerate(
+            zip(_leaf_rates(name, rates, named, state), olds, jax.tree.leaves(new), strict=True)
+        ):
+            if not rate or not is_floating(old):
+                news.append(leaf)
+            elif key is None:
+                news.append(rate * old + (1 - rate) * leaf)
+            else:
+                news.append(
+                    jnp.where(draw(fold_in(key, i), rate, old.shape[key.ndim :]), old, leaf)
+                )
+        new = tree.unflatten(news)
+        return new, output_of(new)
+
+    return noisy(cell, name, step, fresh=True)
+
+
+def _leaf_rates(name: str, rates: Any, named: dict[str, float], state: State) -> list[float]:
+    """The rate of each leaf of the state."""
+    if not named:
+        try:
+            return jax.tree.leaves(jax.tree.broadcast(rates, state))
+        except ValueError:
+            raise TypeError(
+                f"{name}: rates has the tree {jax.tree.structure(rates)}, which is no prefix of "
+                f"the state's: {jax.tree.structure(state)}"
+            ) from None
+    fields = [
+        [getattr(entry, "name", getattr(entry, "key", None)) for entry in path]
+        for path, _ in jax.tree.leaves_with_path(state)
+    ]
+    for field in named:
+        if not any(field in path for path in fields):
+            raise TypeError(
+                f"{name}: the state, {type(state).__name__}, has no leaf named {field}: give "
+                "rates, one number or a prefix of the state"
+            )
+    return [next((named[f] for f in reversed(path) if f in named), 0.0) for path in fields]

@@ -1,0 +1,61 @@
+"""Faults of the transformations, for `tests/mutation.py`: what, file, old text, new text, tests."""
+
+_FAULTS = [
+    ("zoneout", "rates on the wrong leaves", "(named[f] for f in",
+     "(named.get('hc'.replace(f, ''), 0.0) for f in", "zoneout_lstm or reach"),
+    ("zoneout", "no expectation in evaluation", "rate * old + (1 - rate) * leaf", "leaf",
+     "zoneout_lstm"),
+    ("zoneout", "rate and 1 - rate swapped", "draw(fold_in(key, i), rate,",
+     "draw(fold_in(key, i), 1 - rate,", "zoneout_lstm"),
+    ("zoneout", "one mask for all steps", "fresh=True", "fresh=False", "rates and zoneout"),
+    ("zoneout", "y from before zoneout", "return new, output_of(new)",
+     "return new, output_of(cell.step(params, state, x)[0])", "zoneout_lstm"),
+    ("input_dropout", "fresh where it should be constant", "fresh=not variational", "fresh=True",
+     "rates and input"),
+    ("input_dropout", "not scaled", "x / (1 - rate), 0", "x, 0", "mean and input"),
+    ("recurrent_dropout", "fresh where it should be constant", "fresh=not variational",
+     "fresh=True", "rates and recurrent"),
+    ("recurrent_dropout", "constant where it should be fresh", "fresh=not variational",
+     "fresh=False", "rates and recurrent"),
+    ("recurrent_dropout", "on the input where it should be on h",
+     "change_recurrent(cell, params, masked), state, x",
+     "params, state, x * draw(key, 1 - rate, x.shape[key.ndim :]).astype(x.dtype) / (1 - rate)",
+     "test_variational"),
+    ("recurrent_dropout", "layers share a mask", "fold_in(key, i)", "key", "nested"),
+    ("_weights", "columns of a weight do not drop",
+     "dataclasses.replace(self, w=self.w[..., index[1]])",
+     "Recurrent(self.w[..., index[1]], None, self.by_row)", "test_variational"),
+    ("_noise", "the noise inside is the noise outside", "fold_in(key, 1))\n        return",
+     "fold_in(key, 0))\n        return", "nested"),
+    ("weight_drop", "not scaled", "kept.astype(w.dtype) / (1 - rate)", "kept.astype(w.dtype)",
+     "mean and weight"),
+    ("clip_gradient", "not clipped", "jnp.clip(cotangent, -limit, limit)", "cotangent",
+     "clips_what"),
+    ("learned_state", "never learned", "jnp.zeros_like(s) + a", "s", "learned_state_is"),
+    ("leaky", "a and 1 - a swapped", "(1 - rate) * s + rate * s̃", "rate * s + (1 - rate) * s̃",
+     "leaky_equations"),
+    ("feedback", "what went in goes back", "chosen(key, y)", "chosen(key, fed)", "runs_freely"),
+    ("cast", "state in the compute dtype", "params, compute if state is None else state",
+     "params, compute", "dtypes_of"),
+    ("_precision", "products of wide operands", ".astype(narrow) for a", ".astype(wide) for a",
+     "mixed or outside"),
+    ("spectral", "norm 1 whatever is asked", "norm * wide /", "wide /", "gate_by_gate"),
+    ("orthogonal", "not skew", "wide - jnp.swapaxes", "wide + jnp.swapaxes", "orthogonal_weights"),
+    ("highway", "gate the wrong way round", "g * y + (1 - g) * past", "(1 - g) * y + g * past",
+     "shortcuts"),
+]  # fmt: skip
+
+COMBINE = [
+    (f"{file.strip('_')}: {what}", f"rnnjax/_combine/{file}.py", old, new,
+     ("tests/combine", "-k", tests))
+    for file, what, old, new, tests in _FAULTS
+]  # fmt: skip
+COMBINE += [
+    (f"layer norm: {what}", f"rnnjax/cells/{cell}.py", old, new,
+     ("tests/combine/test_papers.py", "-k", f"layer_norm_{cell}"))
+    for cell, what, old, new in (
+        ("lstm", "memory not normalised", "params.scale_c * standardised(c)", "params.scale_c * c"),
+        ("lstm", "gains swapped", "x_g = params.scale_x", "x_g = params.scale_h"),
+        ("gru", "r, z and n normalised together", "@ params.w_x, split)", "@ params.w_x)"),
+    )
+]  # fmt: skip

@@ -1,0 +1,83 @@
+"""Every transformation keeps the contract: the compiled batch is each row alone, plainly."""
+
+import functools
+import pickle
+
+import jax
+import jax.numpy as jnp
+import pytest
+from oracles import assert_bitwise, assert_close
+from transformations import TRANSFORMATIONS, D, H, floats, moved, parameters, with_floats
+
+import rnnjax
+
+T, B = 4, 2
+CELLS = {"lstm": rnnjax.lstm(H), "gru": rnnjax.gru(H, reset="before")}
+each = pytest.mark.parametrize("name", TRANSFORMATIONS)
+
+
+def loss(run, weights):
+    """A function of floats alone, which returns what it ran too: what autodiff is asked about."""
+
+    def value(params, begin, state, xs):
+        final, ys = run(params, with_floats(state, begin), xs)
+        terms = zip([*floats(ys), *floats(final)], weights, strict=True)
+        return sum((w * jnp.sin(a)).sum() for a, w in terms), (final, ys)
+
+    return jax.jit(jax.value_and_grad(value, argnums=(0, 1, 3), has_aux=True))
+
+
+@pytest.mark.usefixtures("x64")
+@each
+@pytest.mark.parametrize("inner", CELLS)
+def test_the_batch_is_each_row_alone_by_plain_scan(name, inner):
+    cell = TRANSFORMATIONS[name](CELLS[inner])
+    params = parameters(cell)
+    state = moved(cell.initial_state(params, (B,), key=jax.random.key(2)))
+    xs = jax.random.normal(jax.random.key(3), (T, B, D))
+    # Weights for each output and final state, broadcast over rows: nothing cancels.
+    row = jax.tree.map(lambda a: a[0], state)
+    end = jax.eval_shape(functools.partial(cell.step, params), row, xs[0, 0])
+    weights = [0.5 + 0.3 * i for i in range(len(floats(end[1])) + len(floats(end[0])))]
+
+    def compiled(params, state, xs):
+        return rnnjax.unroll(cell, params, state, xs)
+
+    def plain(params, state, xs):
+        return jax.lax.scan(functools.partial(cell.step, params), state, xs)
+
+    (_, (final, ys)), grads = loss(compiled, weights)(params, floats(state), state, xs)
+    alone = loss(plain, weights)
+    total = jax.tree.map(jnp.zeros_like, params)
+    for b in range(B):
+        row = jax.tree.map(lambda a, b=b: a[b], state)
+        (_, (row_final, row_ys)), row_grads = alone(params, floats(row), row, xs[:, b])
+        assert_close(jax.tree.map(lambda a, b=b: a[b], final), row_final)
+        assert_close(jax.tree.map(lambda a, b=b: a[:, b], ys), row_ys)
+        assert_close([a[b] for a in grads[1]], row_grads[1])
+        assert_close(grads[2][:, b], row_grads[2])
+        total = jax.tree.map(jnp.add, total, row_grads[0])
+    assert_close(grads[0], total)
+    assert all((g != 0).any() for g in jax.tree.leaves(grads) if name != "learned_state")
+
+
+@pytest.mark.usefixtures("x64")
+@each
+def test_it_is_a_cell_like_any_other(name):
+    make = TRANSFORMATIONS[name]
+    cell = make(CELLS["lstm"])
+    assert cell is make(rnnjax.lstm(hidden_size=H))
+    assert pickle.loads(pickle.dumps(cell)) == cell
+    assert CELLS["lstm"].name in cell.name
+    assert cell.name.startswith(name.partition("-")[0])
+    params = cell.init(jax.random.key(0), D)
+    with_noise = cell.initial_state(params, (B,), key=jax.random.key(1))
+    without = cell.initial_state(params, (B,))
+    assert jax.tree.structure(with_noise) == jax.tree.structure(without)
+    leaves = floats((params, without))
+    assert all(leaf.shape[:1] == (B,) for leaf in jax.tree.leaves(without))
+    buffers = [leaf.unsafe_buffer_pointer() for leaf in leaves]
+    assert len(set(buffers)) == len(buffers)
+    new, y = cell.step(params, with_noise, jnp.ones((B, D)))
+    if cell.output_of is not None:
+        assert_bitwise(cell.output_of(new), y)
