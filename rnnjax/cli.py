@@ -1,16 +1,20 @@
-"""Floor 5: the command line, `rnnjax train`, `rnnjax generate` and `rnnjax plan`."""
+"""Floor 5: the command line: `rnnjax train`, `generate` and `plan`."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import pathlib
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 if TYPE_CHECKING:
     from rnnjax.train.language_model import Result
+
+# What training needs is imported by the command that needs it, so that `--help` is quick.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +34,23 @@ class GenerateConfig:
     length: int = 500
     temperature: float = 0.7
     seed: int = 0
+
+    def __call__(self) -> None:
+        """Writes the text as it comes."""
+        from rnnjax.train import generate_from_run
+
+        text = generate_from_run(
+            self.run,
+            self.prompt,
+            length=self.length,
+            temperature=self.temperature,
+            seed=self.seed,
+        )
+        sys.stdout.write(self.prompt)
+        for character in text:
+            sys.stdout.write(character)
+            sys.stdout.flush()
+        sys.stdout.write("\n")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +75,30 @@ class PlanConfig:
     window: int = 64
     batch_size: int = 32
 
+    def __call__(self) -> None:
+        """Prints the plan of a language model's training window."""
+        import jax
+
+        import rnnjax
+        from rnnjax.train import LanguageModelConfig
+
+        model = LanguageModelConfig(
+            cell=self.cell,
+            hidden_size=self.hidden_size,
+            layers=self.layers,
+            embedding_size=self.embedding_size,
+        ).model(self.vocabulary_size)
+        symbol = jax.ShapeDtypeStruct((), int)
+        params = jax.eval_shape(model.init, jax.random.key(0), symbol)
+        state = jax.eval_shape(lambda p: model.initial_state(p, (self.batch_size,)), params)
+        xs = jax.ShapeDtypeStruct((self.window, self.batch_size), int)
+        print(rnnjax.plan(model.step, params, state, xs))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Train:
+    """Train a recurrent language model."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line.
@@ -64,68 +109,86 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
       The exit status: 0, or 2 for an error of the user's, which is said in one line.
     """
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        import tyro
-
-        from rnnjax.train import (
-            CheckpointError,
-            LanguageModelConfig,
-            NonFiniteError,
-            generate_from_run,
-            train_language_model,
-        )
+        command = _parse(words)  # `--help` ends here
+        from rnnjax.train import CheckpointError, NonFiniteError
     except ModuleNotFoundError as error:
         print(f'{error}: pip install "rnnjax[train]"', file=sys.stderr)
         return 2
-
-    command = tyro.extras.subcommand_cli_from_dict(
-        {"train": LanguageModelConfig, "generate": GenerateConfig, "plan": PlanConfig},
-        prog="rnnjax",
-        description="Recurrent language models in JAX.",
-        args=None if argv is None else list(argv),
-    )
-    try:
-        if isinstance(command, GenerateConfig):
-            text = generate_from_run(
-                command.run,
-                command.prompt,
-                length=command.length,
-                temperature=command.temperature,
-                seed=command.seed,
-            )
-            sys.stdout.write(command.prompt)
-            for character in text:
-                sys.stdout.write(character)
-                sys.stdout.flush()
-            sys.stdout.write("\n")
-        elif isinstance(command, PlanConfig):
-            explain(command)
-        else:
-            report(train_language_model(command))
-    except (CheckpointError, NonFiniteError, OSError, ValueError) as error:
+    except ValueError as error:  # of the run to resume
         print(f"rnnjax: {error}", file=sys.stderr)
         return 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = _show_warning
+        try:
+            command()
+        except (CheckpointError, NonFiniteError, OSError, ValueError) as error:
+            print(f"rnnjax: {error}", file=sys.stderr)
+            return 2
     return 0
 
 
-def explain(config: PlanConfig) -> None:
-    """Prints the plan of a language model's training window."""
-    import jax
+def _parse(words: list[str]) -> Any:
+    """The command, as a function without arguments."""
+    import tyro
 
-    import rnnjax
-    from rnnjax.train import LanguageModelConfig
+    commands = {"train": _Train(), "generate": GenerateConfig, "plan": PlanConfig}
+    if words[:1] == ["train"]:
+        commands["train"] = _train_defaults(words[1:])
+    kinds: Any = [
+        Annotated[kind, tyro.conf.subcommand(name)]
+        if isinstance(kind, type)
+        else Annotated[type(kind), tyro.conf.subcommand(name, default=kind)]
+        for name, kind in commands.items()
+    ]
+    either: Any = Union[tuple(kinds)]  # noqa: UP007  (there is no | for a list)
+    return tyro.cli(
+        either,
+        prog="rnnjax",
+        description="Recurrent language models in JAX.",
+        args=words,
+    )
 
-    model = LanguageModelConfig(
-        cell=config.cell,
-        hidden_size=config.hidden_size,
-        layers=config.layers,
-        embedding_size=config.embedding_size,
-    ).model(config.vocabulary_size)
-    symbol = jax.ShapeDtypeStruct((), int)
-    params = jax.eval_shape(model.init, jax.random.key(0), symbol)
-    state = jax.eval_shape(lambda params: model.initial_state(params, (config.batch_size,)), params)
-    xs = jax.ShapeDtypeStruct((config.window, config.batch_size), int)
-    print(rnnjax.plan(model.step, params, state, xs))
+
+def _train_defaults(words: list[str]) -> Any:
+    """`rnnjax train` with its defaults: those of the run to resume, where there is one."""
+    from rnnjax.train.config import LanguageModelConfig
+    from rnnjax.train.run import read_config
+
+    @dataclasses.dataclass(frozen=True)
+    class Train(LanguageModelConfig):
+        """Train a recurrent language model.
+
+        Attributes:
+          resume: Folder of a run to continue, with its own settings where no flag says otherwise.
+        """
+
+        resume: pathlib.Path | None = None
+
+        def __call__(self) -> None:
+            """Trains, then prints what it came to."""
+            from rnnjax.train import train_language_model
+
+            values = {name: getattr(self, name) for name in settings}
+            if self.resume is not None:
+                values["out"] = self.resume
+            config = LanguageModelConfig(**values)
+            report(train_language_model(config, resume=self.resume is not None))
+
+    settings = [field.name for field in dataclasses.fields(LanguageModelConfig)]
+    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    flags.add_argument("--resume", type=pathlib.Path)
+    given, _ = flags.parse_known_args(words)
+    if given.resume is None:
+        return Train()
+    config, _ = read_config(given.resume)
+    return Train(**dataclasses.asdict(config))
+
+
+def _show_warning(message: Warning | str, *where: Any) -> None:
+    print(f"rnnjax: warning: {message}", file=sys.stderr)
 
 
 def report(result: Result) -> None:

@@ -1,7 +1,9 @@
 """The command line, as a user types it."""
 
+import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -62,6 +64,16 @@ def test_train_reports_what_it_came_to(run, corpus, tmp_path, capsys):
     assert (out / "sample.txt").read_text() in shown.out  # brackets too, though rich has its own
 
 
+def test_resume_takes_the_runs_own_settings_where_no_flag_says_otherwise(run, tmp_path, capsys):
+    folder = shutil.copytree(run, tmp_path / "run")
+    assert main(["train", "--resume", str(folder), "--steps", "4"]) == 0
+    shown = capsys.readouterr()
+    assert f"Everything is in {folder}/" in shown.out
+    assert shown.err.startswith("rnnjax: warning: steps is 4 now and was 3: ")
+    assert shown.err.count("rnnjax: ") == 1
+    assert json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 4
+
+
 def test_generate_is_reproducible(run, capsys):
     def generate(*options):
         assert main(["generate", "--run", str(run), "--prompt", "some", *options]) == 0
@@ -90,6 +102,8 @@ def test_generate_is_reproducible(run, capsys):
         ("train --text {text} --seed 99999999999999999999", "seed must fit into 64 bits"),
         ("train --text {text} --window 9999", "tokens, need at least B * (T + 1)"),
         ("train --text {text} --out {run}", "already holds a run"),
+        ("train --resume {tmp}", "holds no run: its config.json is missing"),
+        ("train --resume {run} --text {tmp}/../nowhere", "nowhere does not exist"),
         ("train --text {text} --out {text}", "a text.txt"),
         ("train --text {text} --out {tmp}/run[1]", "below a name with any of *?["),
         ("generate --run {tmp}", "has no checkpoint: train first"),

@@ -8,6 +8,7 @@ from rnnjax.train.checkpoint import checkpoints as checkpoints
 from rnnjax.train.checkpoint import load_checkpoint as load_checkpoint
 from rnnjax.train.checkpoint import load_meta as load_meta
 from rnnjax.train.checkpoint import save_checkpoint as save_checkpoint
+from rnnjax.train.config import LanguageModelConfig as LanguageModelConfig
 from rnnjax.train.data import Streams as Streams
 from rnnjax.train.data import Text as Text
 from rnnjax.train.data import Vocabulary as Vocabulary
@@ -15,7 +16,6 @@ from rnnjax.train.data import read_text as read_text
 from rnnjax.train.data import standard_library_text as standard_library_text
 from rnnjax.train.data import streams as streams
 from rnnjax.train.evaluate import evaluate as evaluate
-from rnnjax.train.language_model import LanguageModelConfig as LanguageModelConfig
 from rnnjax.train.language_model import generate_from_run as generate_from_run
 from rnnjax.train.language_model import train_language_model as train_language_model
 from rnnjax.train.loop import fit as fit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import optax
@@ -18,6 +18,7 @@ from rnnjax.train.losses import bits_per_token
 from rnnjax.train.step import Metrics, TrainState, check_finite, make_train_step
 
 Record = dict[str, Any]
+T = TypeVar("T")
 
 
 def fit(
@@ -30,6 +31,8 @@ def fit(
     clip_norm: float = 0.0,
     validate: Callable[[TrainState], float] | None = None,
     validate_every: int = 0,
+    checkpoint: Callable[[TrainState, float | None], object] | None = None,
+    checkpoint_every: int = 0,
     record: Callable[[Record], None] = lambda record: None,
     restart_rate: float = 0.0,
     max_skips: int = 10,
@@ -45,7 +48,11 @@ def fit(
       clip_norm: the optimizer's clipping threshold, for the share of clipped steps; 0 for none.
       validate: state -> nats a symbol on text that is not trained on.
       validate_every: how many steps lie between two validations; 0 for the end alone.
-      record: called with a dict for every step and every validation.
+      checkpoint: (state, its validation or None), to write it down; after every validation, and
+        at the end.
+      checkpoint_every: how many steps lie between two checkpoints besides; 0 for none.
+      record: called with a dict for every step, every validation and every checkpoint, in order:
+        what a checkpoint has behind it was recorded before it was written.
       restart_rate: how often a stream starts a window afresh; see `make_train_step`.
       max_skips: how many skipped steps in a row end the run; see `make_train_step`.
 
@@ -72,11 +79,18 @@ def fit(
             ended = step == steps - 1
             if ended or (step + 1) % 10 == 0:
                 check_finite(state, max_skips)
-            if validate is not None and (
-                ended or (validate_every and (step + 1) % validate_every == 0)
-            ):
-                jax.block_until_ready(state)  # the step's own time is not the validation's
-                display.validate(step, functools.partial(validate, state))
+
+            def due(every: int, step: int = step, ended: bool = ended) -> bool:
+                return ended or bool(every and (step + 1) % every == 0)
+
+            validates = validate is not None and due(validate_every)
+            if validates or (checkpoint is not None and due(checkpoint_every)):
+                display.show(step, pending)  # it waits for the step, whose time is its own
+                pending, nats = None, None
+                if validate is not None and validates:
+                    nats = display.validate(step, functools.partial(validate, state))
+                if checkpoint is not None:
+                    display.save(step, functools.partial(checkpoint, state, nats))
         if pending is not None:
             display.show(steps - 1, pending)
     return state
@@ -137,13 +151,24 @@ class _Display:
                 "grad_norm": norm,
                 "clipped": clipped,
                 "skipped": skipped,
+                "compiled": self.count == 1,
                 "seconds": round(now - self.start, 6),
             }
         )
 
-    def validate(self, step: int, validation: Callable[[], float]) -> None:
-        start = time.perf_counter()
-        nats = validation()
-        self.since += time.perf_counter() - start  # not the time of training steps
+    def validate(self, step: int, validation: Callable[[], float]) -> float:
+        nats = self._aside(validation)
         self.validation = f" (validation {bits_per_token(nats):.3f})"
         self.record({"step": step + 1, "validation_loss": nats})
+        return nats
+
+    def save(self, step: int, checkpoint: Callable[[], object]) -> None:
+        self._aside(checkpoint)
+        self.record({"step": step + 1, "checkpoint": True})
+
+    def _aside(self, work: Callable[[], T]) -> T:
+        """Does what is not training, and leaves its time out of the rate."""
+        start = time.perf_counter()
+        result = work()
+        self.since += time.perf_counter() - start
+        return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rnnjax._cell import at_least_float32
+from rnnjax._cell import at_least_float32, real
 
 Array = jax.Array
 PyTree = Any
@@ -58,7 +59,8 @@ def optimizer(
     ):
         raise TypeError(f"learning_rate must be a number or a schedule, got {learning_rate!r}")
     if clip_norm is not None:
-        clip_norm = real("clip_norm", clip_norm)
+        wanted = "a number, at least 0 and finite"
+        clip_norm = real("clip_norm", clip_norm, wanted, lambda x: 0 <= x < math.inf)
     if not clip_norm:
         return OPTIMIZERS[name](learning_rate)
     return optax.chain(clip_by_global_norm(clip_norm), OPTIMIZERS[name](learning_rate))
@@ -143,14 +145,3 @@ def _scaled_norm(tree: PyTree) -> tuple[Array, Array]:
     largest = jnp.where(largest == 0, jnp.ones_like(largest), largest)
     squares = [jnp.square(leaf / largest).sum() for leaf in wide]
     return largest, jnp.sqrt(sum(squares, jnp.zeros((), dtype)))
-
-
-def real(what: str, value: Any, *, most: float | None = None) -> float:
-    """`value` as a finite float in [0, most]; raises TypeError or ValueError naming `what`."""
-    wanted = "a number, at least 0 and finite" if most is None else f"a number in [0, {most}]"
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{what} must be {wanted}, got {value!r}")
-    number = float(value)
-    if not 0 <= number < float("inf") or (most is not None and number > most):
-        raise ValueError(f"{what} must be {wanted}, got {value}")
-    return number

@@ -22,8 +22,8 @@ def plot_training(records: list[dict[str, Any]], clip_norm: float, file: pathlib
     steps = [r for r in records if "loss" in r]
     validations = [r for r in records if "validation_loss" in r]
     t = np.array([r["step"] for r in steps])
-    bits = np.array([r["loss"] for r in steps]) / math.log(2)
-    norms = np.array([r["grad_norm"] for r in steps])
+    bits = np.array([r["loss"] for r in steps], float) / math.log(2)
+    norms = np.array([r["grad_norm"] for r in steps], float)
 
     figure = Figure(figsize=(9, 6.5), layout="constrained")
     loss, gradient = figure.subplots(2, 1, sharex=True)
@@ -31,7 +31,7 @@ def plot_training(records: list[dict[str, Any]], clip_norm: float, file: pathlib
     loss.plot(t, _smooth(bits), color="tab:blue", label="training, smoothed")
     loss.plot(
         [r["step"] for r in validations],
-        [r["validation_loss"] / math.log(2) for r in validations],
+        np.array([r["validation_loss"] for r in validations], float) / math.log(2),
         "o-",
         color="tab:orange",
         label="validation",

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import optax
 
 from rnnjax import Cell, noise_keys, rekey, unroll
-from rnnjax._cell import natural
+from rnnjax._cell import natural, real
 from rnnjax._unroll import select_rows
 from rnnjax.train.losses import cross_entropy
-from rnnjax.train.optimizer import global_norm, real
+from rnnjax.train.optimizer import global_norm
 
 Array = jax.Array
 PyTree = Any
@@ -138,7 +138,8 @@ def make_train_step(
       Network Trajectories, Neural Computation 2(4), 1990.
     """
     # Checked out here, since True and 1 are one key of the cache.
-    restart_rate = real("restart_rate", restart_rate, most=1)
+    wanted = "a number in [0, 1]"
+    restart_rate = real("restart_rate", restart_rate, wanted, lambda x: 0 <= x <= 1)
     return _train_step(cell, optimizer, restart_rate, natural("max_skips", max_skips, least=1))
 
 
