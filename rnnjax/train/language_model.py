@@ -1,10 +1,11 @@
-"""The main job: a character-level recurrent language model, from a text to a run folder."""
+"""The main job: a recurrent language model, from a text to a run folder, and what follows."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import json
+import math
 import pathlib
 import time
 import warnings
@@ -12,20 +13,22 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
-from rnnjax._cell import natural
+from rnnjax._cell import Cell
 from rnnjax.train.baselines import baselines, compressors
 from rnnjax.train.checkpoint import checkpoints, save_checkpoint
 from rnnjax.train.config import LanguageModelConfig
 from rnnjax.train.data import (
     Text,
     Vocabulary,
+    Words,
     check_symbols,
     read_text,
+    standard_library_docstrings,
     standard_library_text,
-    streams,
 )
-from rnnjax.train.evaluate import evaluate
+from rnnjax.train.evaluate import evaluate, loss_by_position, token_losses, window_losses
 from rnnjax.train.loop import fit
 from rnnjax.train.losses import bits_per_token
 from rnnjax.train.plot import plot_training
@@ -38,7 +41,7 @@ from rnnjax.train.run import (
     versions,
     write,
 )
-from rnnjax.train.sample import generate, seed_key
+from rnnjax.train.sample import generate, generate_batch, seed_key
 from rnnjax.train.step import TrainState, init_train_state, make_train_step
 
 
@@ -47,15 +50,17 @@ class Result(NamedTuple):
 
     Attributes:
       folder: the run's folder.
-      bits: bits per character of the test text, the model's and the baselines'.
+      bits: bits per symbol of the test text, the model's and the baselines'.
       tokens_per_second: of training, validation and compilation left out.
       sample: text the model wrote.
+      unit: what a symbol is, "character" or "word".
     """
 
     folder: pathlib.Path
     bits: dict[str, float]
     tokens_per_second: float
     sample: str
+    unit: str
 
 
 def train_language_model(config: LanguageModelConfig, *, resume: bool = False) -> Result:
@@ -78,29 +83,29 @@ def train_language_model(config: LanguageModelConfig, *, resume: bool = False) -
       CheckpointError: none of the checkpoints of the run to continue can be used.
       NonFiniteError: training ran into non-finite numbers and stayed there.
     """
-    natural("steps", config.steps, least=1)
-    natural("layers", config.layers, least=1)
-    natural("keep", config.keep, least=1)
-    for name in ("validate_every", "checkpoint_every"):
-        natural(name, getattr(config, name))
-    plan = config.transformation()
+    config.check()
     key = seed_key(config.seed)
-    text = standard_library_text() if config.text is None else read_text(config.text)
-    vocabulary = Vocabulary.of(text.train)
+    text = _text(config)
+    vocabulary = config.vocabulary(text.train)
     train, validation, test = (vocabulary.encode(part, unknown=True) for part in text)
     check_symbols(train, len(vocabulary))
-    source = streams(train, config.batch_size, config.window)
+    source = config.source(train)
     for name, part in (("validation", validation), ("test", test)):
         if len(part) < 2:
             raise ValueError(
                 f"the {name} part has {len(part)} tokens, need at least 2: use a longer text"
             )
-    model = config.model(len(vocabulary))
-    make_train_step(model, plan, restart_rate=config.restart_rate)  # the errors it has to say
+    model, plan = config.model(len(vocabulary)), config.transformation(source.windows)
+    how: dict[str, Any] = {
+        "restart_rate": config.restart_rate if config.cut == "streams" else 1.0,
+        "loss": config.loss,
+        "tokens": "all" if config.cut == "streams" else "last",
+    }
+    make_train_step(model, plan, **how)  # the errors it has to say
     init_key, run_key = jax.random.split(key)  # one for both would share numbers between them
     meta = {
         "config": config.as_json(),
-        "vocabulary": vocabulary.characters,
+        "vocabulary": vocabulary.symbols,
         "versions": versions(),
         "text_sha256": _digest(text),
     }
@@ -138,24 +143,30 @@ def train_language_model(config: LanguageModelConfig, *, resume: bool = False) -
             plan,
             state,
             source,
-            steps=config.steps,
+            steps=config.total_steps(source.windows),
             clip_norm=config.clip_norm,
-            restart_rate=config.restart_rate,
-            validate=lambda state: evaluate(model, state.params, validation),
+            unit=vocabulary.unit,
+            validate=lambda state: mean_loss(config, model, state.params, validation, vocabulary),
             validate_every=config.validate_every,
             checkpoint=checkpoint,
             checkpoint_every=config.checkpoint_every,
             record=record,
+            **how,
         )
     records = read_records(folder)
-    plot_training(records, config.clip_norm, folder / "training.png")
-    bits = {"model": float(bits_per_token(evaluate(model, state.params, test)))}
-    bits |= baselines(train, validation, test, len(vocabulary)) | compressors(text.train, text.test)
-    prompt = text.train[:1]  # a character that the model knows, whatever the others begin with
-    sample = prompt + "".join(
-        generate(model, state.params, vocabulary, prompt, length=500, temperature=0.6)
-    )
-    result = Result(folder, bits, _throughput(records, config.batch_size * config.window), sample)
+    plot_training(records, config.clip_norm, folder / "training.png", vocabulary.unit)
+    nats = mean_loss(config, model, state.params, test, vocabulary)
+    orders = (3,) if vocabulary.unit == "character" else (2, 3)
+    bits = {"model": float(bits_per_token(nats))}
+    bits |= baselines(train, validation, test, len(vocabulary), orders)
+    if vocabulary.unit == "character":
+        bits |= compressors(text.train, text.test)
+    prompt = vocabulary.decode(train[:1])  # what the model knows, whatever the others begin with
+    length = 500 if vocabulary.unit == "character" else 100
+    draw: dict[str, Any] = {"length": length, "temperature": 0.6, "unknown": True}
+    sample = prompt + "".join(generate(model, state.params, vocabulary, prompt, **draw))
+    tokens = config.batch_size * (config.window if how["tokens"] == "all" else 1)
+    result = Result(folder, bits, _throughput(records, tokens), sample, vocabulary.unit)
     report = {**result._asdict(), "folder": str(folder), "seconds": time.perf_counter() - start}
     write(folder / "sample.txt", sample)
     write(folder / "result.json", as_json(report, indent=1) + "\n")
@@ -185,24 +196,122 @@ def _compared(config: LanguageModelConfig, meta: dict[str, Any]) -> pathlib.Path
 
 
 def generate_from_run(
-    run: str | pathlib.Path, prompt: str, *, length: int, temperature: float, seed: int
-) -> Iterator[str]:
-    """Continues a prompt with the latest checkpoint of a run.
+    run: str | pathlib.Path, prompt: str, *, samples: int = 1, best: bool = False, **options: Any
+) -> Iterator[list[str]]:
+    """Continues a prompt with a checkpoint of a run.
+
+    Args:
+      run: the run's folder.
+      prompt: what to continue.
+      samples: how many texts.
+      best: whether to take the checkpoint of the least validation loss, not the latest.
+      **options: `length`, `temperature` and the others of `generate_batch`.
+
+    Returns:
+      An iterator over lists of what each text's next symbol adds to it.
 
     Raises:
       CheckpointError: the run has no usable checkpoint.
-      ValueError: the prompt has a character the model never saw; see `generate`.
+      ValueError: the prompt has a symbol the model never saw; see `generate_batch`.
     """
-    found = load_run(run)
-    return generate(
-        found.model,
-        found.state.params,
-        found.vocabulary,
-        prompt,
-        length=length,
-        temperature=temperature,
-        seed=seed,
+    found = load_run(run, best=best)
+    params = found.state.params
+    return generate_batch(found.model, params, found.vocabulary, prompt, samples=samples, **options)
+
+
+class Evaluation(NamedTuple):
+    """What a model makes of a text.
+
+    Attributes:
+      unit: what a symbol is, "character" or "word".
+      losses: nats of each symbol after the first, [N - 1].
+      characters: how many characters the text has.
+      unknown: how many of its symbols the model does not know.
+      positions: mean loss at each position of a window whose state begins anew, [W]; how much
+        what lies further back helps.
+      carried: the same with the state carried through the text; None for a model of windows.
+    """
+
+    unit: str
+    losses: np.ndarray
+    characters: int
+    unknown: int
+    positions: np.ndarray
+    carried: np.ndarray | None
+
+    @property
+    def nats(self) -> float:
+        """Mean loss of a symbol."""
+        return float(self.losses.mean(dtype=np.float64))
+
+    @property
+    def bits_per_character(self) -> float:
+        """Bits of all symbols together, a character of the text."""
+        return self.nats * len(self.losses) / math.log(2) / self.characters
+
+
+def evaluate_run(
+    run: str | pathlib.Path, text: str, *, batch_size: int = 1, best: bool = False
+) -> Evaluation:
+    """Predicts every symbol of a text but the first, with the model of a run.
+
+    Args:
+      run: the run's folder.
+      text: any text; symbols that the model never saw are the unknown one.
+      batch_size: how many parts of the text are read side by side; 1 carries the state through
+        the whole text, more are quicker.
+      best: whether to take the checkpoint of the least validation loss, not the latest.
+
+    Returns:
+      An `Evaluation`.
+
+    Raises:
+      CheckpointError: the run has no usable checkpoint.
+      ValueError: the text has fewer than two symbols.
+    """
+    found = load_run(run, best=best)
+    model, params, size = found.model, found.state.params, len(found.vocabulary)
+    symbols = found.vocabulary.encode(text, unknown=True)
+    unknown = int((symbols == size - 1).sum())
+    if found.config.cut == "sliding":
+        window, carried = found.config.window, None
+        losses = window_losses(model, params, symbols, window=window)
+    else:
+        window = 2 * found.config.window  # beyond what training went through
+        chunk = _chunk(batch_size, size)
+        losses = token_losses(model, params, symbols, batch_size=batch_size, window=chunk)
+        carried, _ = loss_by_position(losses, window, batch_size=batch_size)
+    parts = min(64, max(1, len(symbols) // window))
+    restarted = token_losses(
+        model, params, symbols, batch_size=parts, window=_chunk(parts, size), restart_every=window
     )
+    positions, _ = loss_by_position(restarted, window, batch_size=parts)
+    return Evaluation(found.vocabulary.unit, losses, len(text), unknown, positions, carried)
+
+
+def mean_loss(
+    config: LanguageModelConfig,
+    model: Cell,
+    params: Any,
+    symbols: np.ndarray,
+    vocabulary: Vocabulary | Words,
+) -> float:
+    """Nats per symbol, in the way that a run's settings say its model reads."""
+    if config.cut == "sliding":
+        losses = window_losses(model, params, symbols, window=config.window)
+        return float(losses.mean(dtype=np.float64))
+    return evaluate(model, params, symbols, window=_chunk(32, len(vocabulary)))
+
+
+def _chunk(batch_size: int, size: int) -> int:
+    """How many steps of an evaluation go together: the logits stay below 16 MB, or 256 steps."""
+    return max(1, min(256, 2**22 // (batch_size * size)))
+
+
+def _text(config: LanguageModelConfig) -> Text:
+    if config.text is not None:
+        return read_text(config.text)
+    return standard_library_text() if config.level == "char" else standard_library_docstrings()
 
 
 def _digest(text: Text) -> str:

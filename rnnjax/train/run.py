@@ -22,8 +22,8 @@ from rnnjax.train.checkpoint import (
     load_checkpoint,
     load_meta,
 )
-from rnnjax.train.config import LanguageModelConfig
-from rnnjax.train.data import Vocabulary
+from rnnjax.train.config import LEVELS, LanguageModelConfig
+from rnnjax.train.data import Vocabulary, Words
 from rnnjax.train.step import TrainState, init_train_state
 
 # What a run writes into its folder.
@@ -51,7 +51,7 @@ class Run(NamedTuple):
 
     checkpoint: pathlib.Path
     config: LanguageModelConfig
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | Words
     model: rnnjax.Cell
     state: TrainState
     meta: dict[str, Any]
@@ -99,7 +99,7 @@ def _read(path: pathlib.Path, wanted: LanguageModelConfig | None) -> Run:
     meta = load_meta(path)
     try:
         config = wanted or LanguageModelConfig.from_json(meta["config"])
-        vocabulary = Vocabulary(meta["vocabulary"])
+        vocabulary = LEVELS[config.level](meta["vocabulary"])
     except (KeyError, TypeError) as error:  # sound, but of another job or another version
         raise CheckpointError(f"{path} is of no language model known here: {error}") from None
     model = config.model(len(vocabulary))

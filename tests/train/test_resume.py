@@ -88,6 +88,21 @@ def test_a_run_stopped_anywhere_ends_bit_for_bit(whole, tmp_path, monkeypatch, s
     assert_same_end(train_language_model(config, resume=True), whole)
 
 
+def test_words_windows_and_dropout_resume_as_well(config, tmp_path, monkeypatch):
+    config = dataclasses.replace(
+        config, level="word", cut="sliding", dropout=0.5, tied=True, hidden_size=4, layers=2,
+        optimizer="adam", schedule="halving", halve_after=1, epochs=2, batch_size=40, steps=1,
+        out=tmp_path / "whole",
+    )  # fmt: skip
+    whole = config, train_language_model(config)
+    found = load_run(config.out)
+    assert int(found.state.step) == 2 * 6  # two passes of 266 windows, 6 batches each
+    assert found.vocabulary.symbols[0] == "<eos>"
+    config = dataclasses.replace(config, out=tmp_path / "run")
+    stop(config, 8, monkeypatch)
+    assert_same_end(train_language_model(config, resume=True), whole)
+
+
 def test_a_run_that_ended_is_left_as_it_is(whole, tmp_path):
     folder = shutil.copytree(whole[0].out, tmp_path / "run")
     config = dataclasses.replace(whole[0], out=folder)
