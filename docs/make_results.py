@@ -44,13 +44,15 @@ def render(run: pathlib.Path, page: str) -> str:
     result = json.loads((run / "result.json").read_text())
     meta = json.loads((run / "config.json").read_text())
     versions = ", ".join(f"{name} {version}" for name, version in meta["versions"].items())
-    changed = LanguageModelConfig.from_json(meta["config"])
-    settings = ", ".join(
-        f"{field.name} {value}"
-        for field in dataclasses.fields(changed)
-        if field.name not in ("text", "out")
-        for value in [getattr(changed, field.name)]
-        if page == "train" or value != field.default
+    config = LanguageModelConfig.from_json(meta["config"])
+    fields = [field for field in dataclasses.fields(config) if field.name not in ("text", "out")]
+    values = {field.name: getattr(config, field.name) for field in fields}
+    settings = ", ".join(f"{name} {value}" for name, value in values.items())
+    flags = " ".join(
+        f"--{field.name.replace('_', '-')}" + (f" {value}" if value is not True else "")
+        for field in fields
+        for value in [values[field.name]]
+        if value != field.default
     )
     words = result["unit"] == "word"
     rows = [
@@ -64,6 +66,7 @@ def render(run: pathlib.Path, page: str) -> str:
             f"- date: {datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
             f"- machine: {cpu()}",
             f"- versions: {versions}",
+            f"- command: `{f'rnnjax train {flags}'.strip()}`",
             f"- settings: {settings}",
             f"- time: {result['seconds']:.0f} s from the first step to the last figure, "
             f"{result['tokens_per_second']:,.0f} {result['unit']}s/s in training",

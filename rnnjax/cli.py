@@ -51,14 +51,16 @@ class GenerateConfig:
 
     def __call__(self) -> None:
         """Writes the text as it comes; several, one below the other when all are done."""
-        from rnnjax.train import generate_from_run
+        from rnnjax.train import generate_batch, load_run
 
         prompt = _standard_input() if self.prompt == "-" else self.prompt
-        texts = generate_from_run(
-            self.run,
+        run = load_run(self.run, best=self.checkpoint == "best")
+        texts = generate_batch(
+            run.model,
+            run.state.params,
+            run.vocabulary,
             prompt,
             samples=self.samples,
-            best=self.checkpoint == "best",
             length=self.length,
             temperature=self.temperature,
             top_k=self.top_k,
@@ -193,9 +195,9 @@ class PlanConfig:
 
     def __call__(self) -> None:
         """Prints the plan of a language model's training window."""
-        from rnnjax.train import language_model
+        from rnnjax.train import recurrent_language_model
 
-        model = language_model(
+        model = recurrent_language_model(
             self.vocabulary_size,
             cell=self.cell,
             hidden_size=self.hidden_size,

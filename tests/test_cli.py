@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -108,10 +109,10 @@ def test_evaluate_writes_figures_losses_and_a_picture(run, tmp_path, capsys):
     nats = [float(line) for line in losses.read_text().splitlines()]
     assert len(nats) == 80
     mean = sum(nats) / 80
-    assert f"{mean:.3f}" in shown
-    assert f"{mean / math.log(2):.3f}" in shown
-    assert f"perplexity {math.exp(mean):.2f}" in shown
-    assert f"{mean * 80 / 81 / math.log(2):.3f}" in shown
+    bits = mean / math.log(2)
+    figures = [float(figure) for figure in re.findall(r"[\d.]+\d", shown.split("unknown")[1])]
+    want = [mean, bits, bits * 80 / 81, math.exp(mean)]
+    assert figures[:4] == pytest.approx(want, abs=1e-3)
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
@@ -129,7 +130,7 @@ def test_a_preset_gives_way_to_flags(corpus, tmp_path, capsys):
     out = ["--out", str(tmp_path / "run"), "--preset", "zaremba-small", "--batch-size", "2"]
     assert main(["train", "--text", str(corpus), *flags, *out]) == 0
     shown = capsys.readouterr().out
-    assert "perplexity of held-out text" in shown
+    assert "perplexity" in shown
     assert "2-gram" in shown
     config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
     assert (config["layers"], config["clip_norm"], config["loss"]) == (2, 5.0, "sum")

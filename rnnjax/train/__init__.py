@@ -37,7 +37,7 @@ from rnnjax.train.losses import bits_per_token as bits_per_token
 from rnnjax.train.losses import cross_entropy as cross_entropy
 from rnnjax.train.losses import perplexity as perplexity
 from rnnjax.train.losses import token_nats as token_nats
-from rnnjax.train.models import language_model as language_model
+from rnnjax.train.models import recurrent_language_model as recurrent_language_model
 from rnnjax.train.models import tied_readout as tied_readout
 from rnnjax.train.optimizer import clip_by_global_norm as clip_by_global_norm
 from rnnjax.train.optimizer import global_norm as global_norm

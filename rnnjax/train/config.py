@@ -13,7 +13,7 @@ import optax
 
 from rnnjax._cell import Cell, natural, one_of, real
 from rnnjax.train.data import Streams, Vocabulary, Windows, Words, sliding_windows, streams
-from rnnjax.train.models import language_model
+from rnnjax.train.models import recurrent_language_model
 from rnnjax.train.optimizer import optimizer
 
 LEVELS = {"char": Vocabulary, "word": Words}
@@ -118,7 +118,7 @@ class LanguageModelConfig:
 
     def model(self, symbols: int) -> Cell:
         """The model for a vocabulary of some size."""
-        return language_model(
+        return recurrent_language_model(
             symbols,
             cell=self.cell,
             hidden_size=self.hidden_size,

@@ -41,7 +41,7 @@ from rnnjax.train.run import (
     versions,
     write,
 )
-from rnnjax.train.sample import generate, generate_batch, seed_key
+from rnnjax.train.sample import generate, seed_key
 from rnnjax.train.step import TrainState, init_train_state, make_train_step
 
 
@@ -196,27 +196,25 @@ def _compared(config: LanguageModelConfig, meta: dict[str, Any]) -> pathlib.Path
 
 
 def generate_from_run(
-    run: str | pathlib.Path, prompt: str, *, samples: int = 1, best: bool = False, **options: Any
-) -> Iterator[list[str]]:
+    run: str | pathlib.Path, prompt: str, *, best: bool = False, **options: Any
+) -> Iterator[str]:
     """Continues a prompt with a checkpoint of a run.
 
     Args:
       run: the run's folder.
       prompt: what to continue.
-      samples: how many texts.
       best: whether to take the checkpoint of the least validation loss, not the latest.
-      **options: `length`, `temperature` and the others of `generate_batch`.
+      **options: `length`, `temperature` and the others of `generate`.
 
     Returns:
-      An iterator over lists of what each text's next symbol adds to it.
+      An iterator over what each symbol adds to the text.
 
     Raises:
       CheckpointError: the run has no usable checkpoint.
-      ValueError: the prompt has a symbol the model never saw; see `generate_batch`.
+      ValueError: the prompt has a symbol the model never saw; see `generate`.
     """
     found = load_run(run, best=best)
-    params = found.state.params
-    return generate_batch(found.model, params, found.vocabulary, prompt, samples=samples, **options)
+    return generate(found.model, found.state.params, found.vocabulary, prompt, **options)
 
 
 class Evaluation(NamedTuple):

@@ -15,7 +15,7 @@ Array = jax.Array
 CELLS = {"elman": rnnjax.elman, "lstm": rnnjax.lstm, "gru": rnnjax.gru}
 
 
-def language_model(
+def recurrent_language_model(
     symbols: int,
     *,
     cell: str = "lstm",
@@ -51,8 +51,8 @@ def language_model(
 
     Example:
       >>> import jax
-      >>> from rnnjax.train import language_model
-      >>> model = language_model(10, hidden_size=8, embedding_size=8, dropout=0.5, tied=True)
+      >>> from rnnjax.train import recurrent_language_model
+      >>> model = recurrent_language_model(10, hidden_size=8, embedding_size=8, tied=True)
       >>> params = model.init(jax.random.key(0), jax.ShapeDtypeStruct((), int))
       >>> sum(leaf.size for leaf in jax.tree.leaves(params)) == 10 * 8 + 8 * 32 * 2 + 32 + 10
       True

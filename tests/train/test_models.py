@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import rnnjax
-from rnnjax.train import CONFIGS, LanguageModelConfig, language_model, tied_readout
+from rnnjax.train import CONFIGS, LanguageModelConfig, recurrent_language_model, tied_readout
 
 SYMBOL = jax.ShapeDtypeStruct((), int)
 
@@ -20,7 +20,7 @@ def count(model):
 
 def test_the_plain_model_is_a_stack():
     want = rnnjax.stack(rnnjax.embed(9, 4), rnnjax.gru(6), rnnjax.gru(6), rnnjax.linear(9))
-    model = language_model(9, cell="gru", hidden_size=6, layers=2, embedding_size=4)
+    model = recurrent_language_model(9, cell="gru", hidden_size=6, layers=2, embedding_size=4)
     assert model == want
 
 
@@ -29,7 +29,9 @@ def test_what_lies_between_the_layers():
     want = rnnjax.stack(
         rnnjax.embed(9, 4), drop, lstm, norm, drop, lstm, norm, drop, rnnjax.linear(9)
     )
-    got = language_model(9, hidden_size=6, layers=2, embedding_size=4, dropout=0.3, layer_norm=True)
+    got = recurrent_language_model(
+        9, hidden_size=6, layers=2, embedding_size=4, dropout=0.3, layer_norm=True
+    )
     assert got == want
 
 
@@ -39,12 +41,16 @@ def test_zaremba_small_has_its_number_of_parameters():
     config = CONFIGS["zaremba-small"]
     assert count(config.model(10_000)) == 2_000_000 + 2 * 320_800 + 2_010_000 == 4_651_600
     config.check()
-    small = language_model(50, hidden_size=20, layers=2, embedding_size=20, init_scale=0.1)
+    small = recurrent_language_model(
+        50, hidden_size=20, layers=2, embedding_size=20, init_scale=0.1
+    )
     params = small.init(jax.random.key(0), SYMBOL)
     for leaf in jax.tree.leaves(params):
         assert 0.05 < float(jnp.abs(leaf).max()) <= 0.1  # every one, biases and forget gate too
         assert abs(float(leaf.mean())) < 0.05
-    assert small == language_model(50, hidden_size=20, layers=2, embedding_size=20, init_scale=0.1)
+    assert small == recurrent_language_model(
+        50, hidden_size=20, layers=2, embedding_size=20, init_scale=0.1
+    )
 
 
 def test_the_halving_schedule_is_zarembas():
@@ -104,7 +110,7 @@ def test_a_tied_readout_is_the_untied_one_with_both_gradients():
 
 
 def test_a_tied_model_of_another_size_has_a_projection():
-    assert count(language_model(9, hidden_size=6, embedding_size=4, tied=True)) == (
+    assert count(recurrent_language_model(9, hidden_size=6, embedding_size=4, tied=True)) == (
         9 * 4 + (4 + 6) * 24 + 24 + 6 * 4 + 4 + 9
     )
     tied = tied_readout(9, 4, rnnjax.lstm(6))
@@ -121,4 +127,4 @@ def test_a_tied_model_of_another_size_has_a_projection():
 )
 def test_a_model_that_will_not_do(changes, message):
     with pytest.raises(ValueError, match=message):
-        language_model(9, **changes)
+        recurrent_language_model(9, **changes)
