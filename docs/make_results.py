@@ -1,7 +1,11 @@
-"""Writes docs/results/train.md from a run: python docs/make_results.py runs/<name>."""
+"""Writes a page of docs/results from a run: python docs/make_results.py runs/<name> [page].
+
+The page is "train", the result of `make train`, where none is named.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import os
@@ -9,6 +13,8 @@ import pathlib
 import platform
 import shutil
 import sys
+
+from rnnjax.train import LanguageModelConfig
 
 RESULTS = pathlib.Path(__file__).with_name("results")
 
@@ -21,35 +27,57 @@ def cpu() -> str:
     return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
 
 
-def render(run: pathlib.Path) -> str:
+PICTURES = {"train": "training.png", "words": "words.png"}
+CHARACTERS = (
+    "Bits per character of held-out files, over the same symbols for all; gzip and xz",
+    "compress the held-out text alone, or with the training text before it.",
+)
+WORDS = (
+    "Perplexity per word of held-out files, over the same vocabulary and the same split for all;",
+    "the n-grams are interpolated, with weights fitted on the validation text.",
+)
+TITLES = {"train": "The result of `make train`", "words": "Words: a model of documentation strings"}
+
+
+def render(run: pathlib.Path, page: str) -> str:
     """The page for one run."""
     result = json.loads((run / "result.json").read_text())
     meta = json.loads((run / "config.json").read_text())
     versions = ", ".join(f"{name} {version}" for name, version in meta["versions"].items())
-    settings = ", ".join(f"{k} {v}" for k, v in meta["config"].items() if v is not None)
+    config = LanguageModelConfig.from_json(meta["config"])
+    fields = [field for field in dataclasses.fields(config) if field.name not in ("text", "out")]
+    values = {field.name: getattr(config, field.name) for field in fields}
+    settings = ", ".join(f"{name} {value}" for name, value in values.items())
+    flags = " ".join(
+        f"--{field.name.replace('_', '-')}" + (f" {value}" if value is not True else "")
+        for field in fields
+        for value in [values[field.name]]
+        if value != field.default
+    )
+    words = result["unit"] == "word"
     rows = [
-        f"| {'**model**' if name == 'model' else name} | {bits:.3f} |"
+        f"| {'**model**' if name == 'model' else name} | {2**bits if words else bits:.3f} |"
         for name, bits in sorted(result["bits"].items(), key=lambda item: -item[1])
     ]
     return "\n".join(
         [
-            "# The result of `make train`",
+            f"# {TITLES[page]}",
             "",
             f"- date: {datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
             f"- machine: {cpu()}",
             f"- versions: {versions}",
+            f"- command: `{f'rnnjax train {flags}'.strip()}`",
             f"- settings: {settings}",
             f"- time: {result['seconds']:.0f} s from the first step to the last figure, "
-            f"{result['tokens_per_second']:,.0f} characters/s in training",
+            f"{result['tokens_per_second']:,.0f} {result['unit']}s/s in training",
             "",
-            "Bits per character of held-out files, over the same symbols for all; gzip and xz",
-            "compress the held-out text alone, or with the training text before it.",
+            *(WORDS if words else CHARACTERS),
             "",
-            "| model | bits per character |",
+            f"| model | {'perplexity' if words else 'bits per character'} |",
             "| --- | ---: |",
             *rows,
             "",
-            "![loss and gradient norm](training.png)",
+            f"![loss and gradient norm]({PICTURES[page]})",
             "",
             "A sample at temperature 0.6:",
             "",
@@ -62,7 +90,7 @@ def render(run: pathlib.Path) -> str:
 
 
 if __name__ == "__main__":
-    folder = pathlib.Path(sys.argv[1])
+    folder, page = pathlib.Path(sys.argv[1]), (*sys.argv[2:], "train")[0]
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "train.md").write_text(render(folder), encoding="utf-8")
-    shutil.copy(folder / "training.png", RESULTS / "training.png")
+    (RESULTS / f"{page}.md").write_text(render(folder, page), encoding="utf-8")
+    shutil.copy(folder / "training.png", RESULTS / PICTURES[page])

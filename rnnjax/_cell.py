@@ -234,7 +234,8 @@ def natural(what: str, value: Any, *, least: int = 0) -> int:
     return number
 
 
-def _real(what: str, value: Any, wanted: str, fits: Callable[[float], bool]) -> float:
+def real(what: str, value: Any, wanted: str, fits: Callable[[float], bool]) -> float:
+    """`value` as a float that fits; raises TypeError or ValueError naming `what` and the wanted."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{what} must be {wanted}, got {value!r}")
     if not fits(float(value)):
@@ -243,11 +244,11 @@ def _real(what: str, value: Any, wanted: str, fits: Callable[[float], bool]) -> 
 
 
 def _rate(what: str, value: Any) -> float:
-    return _real(what, value, "a number in [0, 1)", lambda x: 0 <= x < 1)
+    return real(what, value, "a number in [0, 1)", lambda x: 0 <= x < 1)
 
 
 def _positive(what: str, value: Any) -> float:
-    return _real(what, value, "a positive number", lambda x: 0 < x < math.inf)
+    return real(what, value, "a positive number", lambda x: 0 < x < math.inf)
 
 
 def one_of(*choices: str) -> Callable[[str, Any], str]:

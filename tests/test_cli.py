@@ -1,7 +1,12 @@
 """The command line, as a user types it."""
 
+import io
+import json
+import math
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 
@@ -62,6 +67,76 @@ def test_train_reports_what_it_came_to(run, corpus, tmp_path, capsys):
     assert (out / "sample.txt").read_text() in shown.out  # brackets too, though rich has its own
 
 
+def test_resume_takes_the_runs_own_settings_where_no_flag_says_otherwise(run, tmp_path, capsys):
+    folder = shutil.copytree(run, tmp_path / "run")
+    assert main(["train", "--resume", str(folder), "--steps", "4"]) == 0
+    shown = capsys.readouterr()
+    assert f"Everything is in {folder}/" in shown.out
+    assert shown.err.startswith("rnnjax: warning: steps is 4 now and was 3: ")
+    assert shown.err.count("rnnjax: ") == 1
+    assert json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 4
+
+
+def test_samples_side_by_side_and_a_prompt_from_standard_input(run, monkeypatch, capsys):
+    class Piped(io.BytesIO):
+        buffer = property(lambda self: self)
+
+    def generate(prompt, *options):
+        monkeypatch.setattr(sys, "stdin", Piped(prompt))
+        argv = ["generate", "--run", str(run), "--prompt", "-", "--length", "9", *options]
+        return main(argv), capsys.readouterr()
+
+    status, shown = generate(b"some\n", "--samples", "2", "--seed", "3")
+    assert status == 0
+    one, two = (generate(b"some\n", "--seed", seed)[1].out for seed in "34")
+    assert shown.out == f"--- 1 of 2, seed 3\n{one}--- 2 of 2, seed 4\n{two}"
+    status, shown = generate(b"\xff", "--unknown")
+    assert status == 2
+    assert shown.err == "rnnjax: the standard input is not UTF-8: invalid start byte at byte 0\n"
+    status, shown = generate("É".encode(), "--unknown")
+    assert status == 0
+    assert shown.out.startswith("É")
+
+
+def test_evaluate_writes_figures_losses_and_a_picture(run, tmp_path, capsys):
+    text = tmp_path / "other.txt"
+    text.write_text("some words É to learn from\n" * 3)
+    losses, plot = tmp_path / "losses.txt", tmp_path / "plot.png"
+    flags = ["--losses", str(losses), "--plot", str(plot), "--checkpoint", "best"]
+    assert main(["evaluate", "--run", str(run), "--text", str(text), *flags]) == 0
+    shown = capsys.readouterr().out
+    assert "81 characters, 3 of them unknown" in shown
+    nats = [float(line) for line in losses.read_text().splitlines()]
+    assert len(nats) == 80
+    mean = sum(nats) / 80
+    bits = mean / math.log(2)
+    figures = [float(figure) for figure in re.findall(r"[\d.]+\d", shown.split("unknown")[1])]
+    want = [mean, bits, bits * 80 / 81, math.exp(mean)]
+    assert figures[:4] == pytest.approx(want, abs=1e-3)
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_inspect_shows_settings_parameters_checkpoints_and_plan(run, capsys):
+    (run / "training.png").unlink()
+    assert main(["inspect", "--run", str(run)]) == 0
+    shown = capsys.readouterr().out
+    for word in ("hidden_size", "jax", "[0].table", "[6, 6]", "step_00000003", "each step needs"):
+        assert word in shown
+    assert (run / "training.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_preset_gives_way_to_flags(corpus, tmp_path, capsys):
+    flags = ["--hidden-size", "5", "--embedding-size", "5", "--epochs", "1", "--window", "4"]
+    out = ["--out", str(tmp_path / "run"), "--preset", "zaremba-small", "--batch-size", "2"]
+    assert main(["train", "--text", str(corpus), *flags, *out]) == 0
+    shown = capsys.readouterr().out
+    assert "perplexity" in shown
+    assert "2-gram" in shown
+    config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
+    assert (config["layers"], config["clip_norm"], config["loss"]) == (2, 5.0, "sum")
+    assert (config["hidden_size"], config["epochs"]) == (5, 1)
+
+
 def test_generate_is_reproducible(run, capsys):
     def generate(*options):
         assert main(["generate", "--run", str(run), "--prompt", "some", *options]) == 0
@@ -90,11 +165,23 @@ def test_generate_is_reproducible(run, capsys):
         ("train --text {text} --seed 99999999999999999999", "seed must fit into 64 bits"),
         ("train --text {text} --window 9999", "tokens, need at least B * (T + 1)"),
         ("train --text {text} --out {run}", "already holds a run"),
+        ("train --resume {tmp}", "holds no run: its config.json is missing"),
+        ("train --resume {run} --text {tmp}/../nowhere", "nowhere does not exist"),
         ("train --text {text} --out {text}", "a text.txt"),
         ("train --text {text} --out {tmp}/run[1]", "below a name with any of *?["),
+        ("train --text {text} --dropout 1", "rate must be a number in [0, 1), got 1.0"),
+        ("train --text {text} --cut sliding --batch-size 9999", "need at least n + 1 + (N - 1)"),
+        ("train --text {text} --clip-value -1", "clip_value must be a number, at least 0"),
+        ("evaluate --run {tmp} --text {text}", "has no checkpoint: train first"),
+        ("evaluate --run {run} --text {tmp}/nowhere", "nowhere does not exist"),
+        ("inspect --run {tmp}", "has no checkpoint: train first"),
+        ("generate --run {run} --prompt s --top-p 0", "top_p must be a number in (0, 1]"),
         ("generate --run {tmp}", "has no checkpoint: train first"),
         ("generate --run {run} --prompt someX", "the character 'X' (position 4)"),
-        ("generate --run {run} --prompt s --temperature -1", "temperature must be at least 0"),
+        (
+            "generate --run {run} --prompt s --temperature -1",
+            "temperature must be a number, at least 0",
+        ),
         ("generate --run {run} --prompt s --length -1", "length must be an int of at least 0"),
         ("generate --run {run} --prompt s --seed 99999999999999999999", "seed must fit"),
     ],
@@ -129,7 +216,10 @@ def test_a_wrong_flag_is_status_2(argv, capsys):
             "--text --cell --hidden-size --layers --window --batch-size --optimizer "
             "--learning-rate --clip-norm --steps --seed --out",
         ),
-        ("generate", "--run --prompt --temperature --seed"),
+        ("train", "--level --cut --stride --dropout --tied --clip-value --preset --resume"),
+        ("generate", "--run --prompt --temperature --top-k --top-p --samples --seed --unknown"),
+        ("evaluate", "--run --text --losses --plot"),
+        ("inspect", "--run"),
     ],
 )
 def test_help_lists_every_flag(command, flags, capsys):

@@ -1,6 +1,6 @@
 """Honest baselines for a language model: what counting and compressing reach on the same text.
 
-All are in bits per character of the held-out text, over the same symbols and the same split as the
+All are in bits per symbol of the held-out text, over the same symbols and the same split as the
 model, so that a model which does not beat them has learnt nothing worth its time.
 """
 
@@ -14,18 +14,23 @@ import numpy as np
 
 
 def baselines(
-    train: np.ndarray, validation: np.ndarray, test: np.ndarray, size: int
+    train: np.ndarray,
+    validation: np.ndarray,
+    test: np.ndarray,
+    size: int,
+    orders: tuple[int, ...] = (3,),
 ) -> dict[str, float]:
-    """Bits per character of the n-gram baselines on the test symbols.
+    """Bits per symbol of the n-gram baselines on the test symbols.
 
     Args:
       train: the ids counts are taken from, [N].
       validation: the ids the weights of the interpolation are fitted on.
       test: the ids the result is for.
       size: V, the number of symbols.
+      orders: which interpolated n-grams.
 
     Returns:
-      "uniform", "unigram" (with add-one smoothing) and "3-gram" (interpolated).
+      "uniform", "unigram" (with add-one smoothing) and, interpolated, "3-gram".
 
     Example:
       >>> import numpy as np
@@ -37,14 +42,14 @@ def baselines(
     return {
         "uniform": math.log2(size),
         "unigram": float(-unigram[test].mean()),
-        "3-gram": interpolated_ngram(train, validation, test, size),
+        **{f"{n}-gram": interpolated_ngram(train, validation, test, size, n) for n in orders},
     }
 
 
 def interpolated_ngram(
     train: np.ndarray, validation: np.ndarray, test: np.ndarray, size: int, order: int = 3
 ) -> float:
-    """Bits per character of an interpolated n-gram model.
+    """Bits per symbol of an interpolated n-gram model.
 
         p(c | context) = λ_0 / V + Σ_{n=1..order} λ_n count(last n-1 characters, c) / count(them)
 
@@ -59,7 +64,7 @@ def interpolated_ngram(
       order: the longest n-gram; a context has one character less.
 
     Returns:
-      Bits per character of `test`.
+      Bits per symbol of `test`.
 
     Reference:
       Jelinek & Mercer, Interpolated Estimation of Markov Source Parameters from Sparse Data, 1980.

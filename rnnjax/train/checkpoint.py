@@ -36,7 +36,13 @@ class CheckpointError(Exception):
 
 
 def save_checkpoint(
-    folder: str | pathlib.Path, step: int, tree: PyTree, meta: dict[str, Any], *, keep: int = 2
+    folder: str | pathlib.Path,
+    step: int,
+    tree: PyTree,
+    meta: dict[str, Any],
+    *,
+    keep: int = 2,
+    best: str | None = None,
 ) -> pathlib.Path:
     """Writes a checkpoint, then removes the oldest ones.
 
@@ -46,6 +52,7 @@ def save_checkpoint(
       tree: a pytree of arrays, threefry keys included.
       meta: a JSON object beside it, such as the configuration and the vocabulary.
       keep: how many checkpoints stay, at least one, this one included.
+      best: the name of a number in `meta`; the checkpoint in which it is least stays as well.
 
     Returns:
       The checkpoint's folder.
@@ -83,9 +90,21 @@ def save_checkpoint(
     os.replace(partial, final)
     if aside.exists():
         shutil.rmtree(aside)
+    spared = best_checkpoint(folder, best) if best else None
     for old in checkpoints(folder)[:-keep]:
-        _remove(old)
+        if old != spared:
+            _remove(old)
     return final
+
+
+def best_checkpoint(folder: str | pathlib.Path, name: str) -> pathlib.Path | None:
+    """The checkpoint in whose `meta` a number is least; None where none has that number."""
+    numbers = []
+    for path in checkpoints(folder):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # a damaged one
+            meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))["meta"]
+            numbers.append((float(meta[name]), path))
+    return min(numbers, default=(0.0, None))[1]
 
 
 def _restore(folder: pathlib.Path) -> None:

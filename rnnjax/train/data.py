@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import collections
+import functools
 import hashlib
+import itertools
 import pathlib
+import re
 import sysconfig
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -57,24 +63,54 @@ def standard_library_text() -> Text:
       >>> "def " in text.train and "import " in text.test
       True
     """
+    chosen, size = {}, 0
+    for name, source in _library_sources():
+        if size < _LIBRARY_CHARACTERS:
+            chosen[name] = source
+            size += len(source)
+    return _split_files(chosen)
+
+
+def standard_library_docstrings() -> Text:
+    """The documentation strings of the running interpreter's standard library, split by file.
+
+    English prose, of the same files as `standard_library_text` but all of them: about 1.5 million
+    characters.
+
+    Returns:
+      A `Text`.
+
+    Raises:
+      ValueError: the interpreter comes without its sources.
+    """
+    documented = {}
+    for name, source in _library_sources():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the escapes in old sources
+            nodes = list(ast.walk(ast.parse(source)))
+        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        found = (ast.get_docstring(node) for node in nodes if isinstance(node, kinds))
+        if text := "".join(f"{docstring}\n\n" for docstring in found if docstring):
+            documented[name] = text
+    return _split_files(documented)
+
+
+def _library_sources() -> Iterator[tuple[str, str]]:
+    """Name and text of the standard library's sources, in the order of a hash of the names."""
     root = pathlib.Path(sysconfig.get_path("stdlib"))
-    files = [
-        path
-        for path in sorted(root.rglob("*.py"))
+    names = {
+        path.relative_to(root).as_posix(): path
+        for path in root.rglob("*.py")
         if not _LEFT_OUT.intersection(path.relative_to(root).parts)
         and not path.name.startswith("_sysconfigdata")  # written by each machine's own build
-    ]
-    chosen, size = {}, 0
-    for path in sorted(files, key=lambda path: _hash(path.relative_to(root).as_posix())):
-        if size < _LIBRARY_CHARACTERS:
-            try:
-                chosen[path.relative_to(root).as_posix()] = _decode(path)
-            except ValueError:  # one or two sources are not UTF-8, on purpose
-                continue
-            size += len(chosen[path.relative_to(root).as_posix()])
-    if not chosen:
+    }
+    if not names:
         raise ValueError(f"no Python sources in {root}: pass a text of your own")
-    return _split_files(chosen)
+    for name in sorted(names, key=_hash):
+        try:
+            yield name, _decode(names[name])
+        except ValueError:  # one or two sources are not UTF-8, on purpose
+            continue
 
 
 def read_text(path: str | pathlib.Path) -> Text:
@@ -90,7 +126,17 @@ def read_text(path: str | pathlib.Path) -> Text:
       ValueError: there is no such file, it is empty, it cannot be read, or it is not UTF-8 (the
         message has the byte offset).
     """
-    path = pathlib.Path(path)
+    texts = _read_files(pathlib.Path(path))
+    return _split_files(texts) if len(texts) >= 3 else _split_position("".join(texts.values()))
+
+
+def read_whole(path: str | pathlib.Path) -> str:
+    """A user's text in one piece; arguments and errors of `read_text`."""
+    return "".join(_read_files(pathlib.Path(path)).values())
+
+
+def _read_files(path: pathlib.Path) -> dict[str, str]:
+    """The text of a file, or of each file of a folder, by name; empty files left out."""
     if path.is_dir():
         files = [
             file
@@ -101,15 +147,13 @@ def read_text(path: str | pathlib.Path) -> Text:
         texts = {name: text for name, text in texts.items() if text}
         if not texts:
             raise ValueError(f"{path} has no files with text in it")
-        if len(texts) >= 3:
-            return _split_files(texts)
-        return _split_position("".join(texts.values()))
+        return texts
     if not path.exists():
         raise ValueError(f"{path} does not exist")
     text = _decode(path)
     if not text:
         raise ValueError(f"{path} is empty")
-    return _split_position(text)
+    return {path.name: text}
 
 
 def _decode(path: pathlib.Path) -> str:
@@ -152,11 +196,15 @@ class Vocabulary:
       ([1, 3, 2, 0], 'lo')
     """
 
+    unit = "character"
+
     def __init__(self, characters: Sequence[str]):
-        self.characters = "".join(characters)
-        self._points = np.array([ord(c) for c in self.characters], np.uint32)
-        if (np.diff(self._points.astype(np.int64)) <= 0).any():
+        self.characters = self.symbols = "".join(characters)
+        points = np.array([ord(c) for c in self.characters], np.int64)
+        if (np.diff(points) <= 0).any():
             raise ValueError("characters must be distinct and in code-point order")
+        self._ids = np.full(0x110000, len(points), np.int32)
+        self._ids[points] = np.arange(len(points))
 
     @classmethod
     def of(cls, text: str) -> Vocabulary:
@@ -180,22 +228,133 @@ class Vocabulary:
         Raises:
           ValueError: a character is not in the vocabulary, and `unknown` is False.
         """
-        # A command line hands over bytes that are not UTF-8 as lone surrogates.
-        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-        ids = np.searchsorted(self._points, points)
-        known = np.isin(points, self._points)
-        if not unknown and not known.all():
-            where = int(np.argmin(known))
+        ids = np.empty(len(text), np.int32)
+        for start in range(0, len(text), _BLOCK):  # so that a long text needs little more memory
+            # A command line hands over bytes that are not UTF-8 as lone surrogates.
+            block = text[start : start + _BLOCK].encode("utf-32-le", "surrogatepass")
+            ids[start : start + _BLOCK] = self._ids[np.frombuffer(block, np.uint32)]
+        for where in () if unknown else np.flatnonzero(ids == len(self.characters))[:1]:
             raise ValueError(
                 f"the character {text[where]!r} (position {where}) was not in the training text"
             )
-        return np.where(known, ids, len(self.characters)).astype(np.int32)
+        return ids
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text of some ids; the unknown symbol is U+FFFD."""
         ids = np.asarray(ids)
         check_symbols(ids, len(self))
-        return "".join((self.characters + UNKNOWN)[i] for i in ids)
+        return "".join(self.piece(None, i) for i in ids)
+
+    def piece(self, before: int | None, symbol: int) -> str:
+        """What a symbol adds to a text; `before` is the one before it."""
+        return (self.characters + UNKNOWN)[symbol]
+
+
+_BLOCK = 1 << 20
+
+
+def words(text: str) -> Iterator[str]:
+    r"""The words of a text: runs of letters and digits, each punctuation mark, each line's end.
+
+    Args:
+      text: any text. Its blanks are left out, and the end of a line is "<eos>".
+
+    Returns:
+      An iterator over the words. "<unk>" and "<eos>" in the text, where others prepared it, are
+      words of their own.
+
+    Example:
+      >>> from rnnjax.train import words
+      >>> list(words("It's late, he said.\nGo!"))
+      ["It's", 'late', ',', 'he', 'said', '.', '<eos>', 'Go', '!']
+    """
+    for match in _WORD.finditer(text):
+        yield END if match[0] == "\n" else match[0]
+
+
+_WORD = re.compile(r"<unk>|<eos>|\w+(?:['’]\w+)*|[^\w\s]|\n")
+END = "<eos>"
+UNKNOWN_WORD = "<unk>"
+
+
+class Words:
+    r"""Words and their ids: the end of a line, the known words, then the unknown one.
+
+    Args:
+      known: the known words, in the order of their ids; the end of a line is the first.
+
+    Example:
+      >>> from rnnjax.train import Words
+      >>> vocabulary = Words.of("the cat, the dog, the end.\n", size=5)
+      >>> vocabulary.symbols
+      ['<eos>', 'the', ',', '.']
+      >>> ids = vocabulary.encode("the bird.", unknown=True)
+      >>> ids.tolist(), vocabulary.decode(ids)
+      ([1, 4, 3], 'the <unk>.')
+    """
+
+    unit = "word"
+
+    def __init__(self, known: Sequence[str]):
+        self.symbols = list(known)
+        self._ids = {word: i for i, word in enumerate(self.symbols)}
+        if self.symbols[:1] != [END] or len(self._ids) < len(self.symbols):
+            raise ValueError(f"words must be distinct, and the first {END}")
+
+    @classmethod
+    def of(cls, text: str, size: int = 10_000, min_count: int = 1) -> Words:
+        """The most frequent words of a text.
+
+        Args:
+          text: the training text.
+          size: how many symbols there are at most, the end of a line and the unknown one included.
+          min_count: how often a word must occur.
+        """
+        counts = collections.Counter(words(text))
+        known = [w for w, n in counts.items() if n >= min_count and w not in (END, UNKNOWN_WORD)]
+        known.sort(key=lambda word: (-counts[word], word))
+        return cls([END, *known[: natural("vocabulary_size", size, least=2) - 2]])
+
+    def __len__(self) -> int:
+        """The number of symbols, the unknown one included."""
+        return len(self.symbols) + 1
+
+    def encode(self, text: str, *, unknown: bool = False) -> np.ndarray:
+        """The ids of a text's words, int32.
+
+        Args:
+          text: any text.
+          unknown: whether a word that is not known becomes the unknown one.
+
+        Returns:
+          [number of words].
+
+        Raises:
+          ValueError: a word is not in the vocabulary, and `unknown` is False.
+        """
+        missing = len(self.symbols)
+        ids = np.fromiter((self._ids.get(word, missing) for word in words(text)), np.int32)
+        for where in () if unknown else np.flatnonzero(ids == missing)[:1]:
+            word = next(itertools.islice(words(text), int(where), None))
+            raise ValueError(
+                f"the word {word!r} (position {where}) is not in the vocabulary of {len(self)}"
+            )
+        return ids
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """A text of some ids, with blanks where English has them."""
+        ids = np.asarray(ids)
+        check_symbols(ids, len(self))
+        return "".join(self.piece(before, i) for before, i in zip((None, *ids), ids, strict=False))
+
+    def piece(self, before: int | None, symbol: int) -> str:
+        """What a symbol adds to a text; `before` is the one before it."""
+        word = [*self.symbols, UNKNOWN_WORD][symbol]
+        if word == END:
+            return "\n"
+        left = END if before is None else [*self.symbols, UNKNOWN_WORD][before]
+        glued = left == END or left in "([{" or word in ".,;:!?)]}%"
+        return word if glued else f" {word}"
 
 
 def check_symbols(ids: np.ndarray, size: int) -> None:
@@ -214,6 +373,11 @@ class Streams(NamedTuple):
 
     symbols: np.ndarray
     window: int
+
+    @property
+    def batch_size(self) -> int:
+        """B."""
+        return self.symbols.shape[1]
 
     @property
     def windows(self) -> int:
@@ -255,9 +419,79 @@ def streams(symbols: np.ndarray, batch_size: int, window: int) -> Streams:
     return Streams(symbols[: length * batch_size].reshape(batch_size, length).T, window)
 
 
-def iterate(
-    source: Streams, first: int, last: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, bool]]:
-    """The batches of steps first..last-1."""
-    for step in range(first, last):
-        yield source.batch(step)
+class Windows(NamedTuple):
+    """A text as windows that slide over it, each with the symbol that follows it.
+
+    Attributes:
+      symbols: the ids of the text, [M].
+      batch_size: N, how many windows one step takes.
+      window: n, how many symbols a window has.
+      stride: how far one window lies from the next.
+    """
+
+    symbols: np.ndarray
+    batch_size: int
+    window: int
+    stride: int
+
+    @property
+    def windows(self) -> int:
+        """How many batches one pass over the text has."""
+        return self._places // self.batch_size
+
+    @property
+    def _places(self) -> int:
+        return (len(self.symbols) - self.window - 1) // self.stride + 1
+
+    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray, bool]:
+        """(inputs [n, N], targets [n, N], whether a new pass starts) of a training step.
+
+        Each pass takes the windows in another order; the last ones, which fill no batch, are left
+        out. The last row of the targets is the symbol that follows.
+        """
+        epoch, index = divmod(step, self.windows)
+        order = _shuffled(self._places, epoch)
+        chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
+        places = chosen.astype(np.int64) * self.stride + np.arange(self.window + 1)[:, None]
+        piece = self.symbols[places]
+        return piece[:-1], piece[1:], index == 0
+
+
+@functools.lru_cache(maxsize=1)  # one pass takes one order
+def _shuffled(count: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng(epoch).permutation(np.arange(count, dtype=np.uint32))
+
+
+def sliding_windows(symbols: np.ndarray, batch_size: int, window: int, stride: int = 1) -> Windows:
+    """Cuts a text into windows of n symbols, to predict the one behind each.
+
+    Args:
+      symbols: the ids of the text, [M].
+      batch_size: N, how many windows one step takes.
+      window: n.
+      stride: how far one window lies from the next; 1 takes all of them.
+
+    Returns:
+      `Windows`.
+
+    Raises:
+      ValueError: the text has fewer than N windows, or a size is not positive.
+
+    Example:
+      >>> import numpy as np
+      >>> from rnnjax.train import sliding_windows
+      >>> xs, targets, _ = sliding_windows(np.arange(9), 2, 3, stride=2).batch(0)
+      >>> sorted(xs[0].tolist()), (targets[-1] - xs[-1]).tolist()
+      ([0, 4], [1, 1])
+    """
+    batch_size = natural("batch_size", batch_size, least=1)
+    window = natural("window", window, least=1)
+    stride = natural("stride", stride, least=1)
+    needed = window + 1 + (batch_size - 1) * stride
+    if len(symbols) < needed:
+        raise ValueError(
+            f"{len(symbols)} tokens, need at least n + 1 + (N - 1) * stride = {window} + 1 + "
+            f"({batch_size} - 1) * {stride} = {needed}: use a longer text, a smaller batch or a "
+            "shorter window"
+        )
+    return Windows(symbols, batch_size, window, stride)

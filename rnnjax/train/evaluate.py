@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 
 from rnnjax import Cell, unroll
 from rnnjax._cell import natural
-from rnnjax.train.losses import cross_entropy
+from rnnjax.train.losses import token_nats
 
 Array = jax.Array
 
@@ -37,26 +38,145 @@ def evaluate(
     Raises:
       ValueError: there are fewer than two symbols, or a size is not positive.
     """
+    parts = _parts(cell, params, symbols, batch_size, window, 0)
+    return sum(float(nats.sum(dtype=np.float64)) for _, nats in parts) / (len(symbols) - 1)
+
+
+def token_losses(
+    cell: Cell,
+    params: Any,
+    symbols: np.ndarray,
+    *,
+    batch_size: int = 32,
+    window: int = 256,
+    restart_every: int = 0,
+) -> np.ndarray:
+    """Nats of each symbol of a text after the first, predicted as `evaluate` does.
+
+    Args:
+      cell: the model, from symbols to logits.
+      params: its parameters.
+      symbols: the ids of the text, [N].
+      batch_size: how many parts; 1 carries the state through the whole text.
+      window: how many steps one call takes; it does not change the result.
+      restart_every: after how many symbols each part starts from the initial state again; 0 never.
+
+    Returns:
+      float32 [N - 1].
+
+    Raises:
+      ValueError: there are fewer than two symbols, or a size is not positive.
+    """
+    losses = np.empty(max(0, len(symbols) - 1), np.float32)
+    for places, nats in _parts(cell, params, symbols, batch_size, window, restart_every):
+        losses[places] = nats
+    return losses
+
+
+def _parts(
+    cell: Cell,
+    params: Any,
+    symbols: np.ndarray,
+    batch_size: int,
+    window: int,
+    restart_every: int,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(places of some targets, their losses), window by window."""
     batch_size = natural("batch_size", batch_size, least=1)
     window = natural("window", window, least=1)
-    targets = len(symbols) - 1
-    if targets < 1:
-        raise ValueError(f"{len(symbols)} tokens, need at least 2 to predict one from another")
+    targets = _targets(symbols)
     length = -(-targets // batch_size)
-    padded = np.zeros(batch_size * length + 1, np.int32)
-    padded[: targets + 1] = symbols
-    places = np.arange(batch_size * length).reshape(batch_size, length).T  # [T, B]
-    state, total = cell.initial_state(params, (batch_size,)), 0.0
+    starts = np.arange(batch_size) * length
+    state = cell.initial_state(params, (batch_size,))
     for start in range(0, length, window):
-        at = places[start : start + window]
-        state, nats = _window(cell, params, state, padded[at], padded[at + 1], at < targets)
-        total += float(nats)
-    return total / targets
+        steps = np.arange(start, min(start + window, length))
+        at = starts + steps[:, None]  # [T, B]
+        real, safe = at < targets, np.minimum(at, targets - 1)
+        fresh = steps % restart_every == 0 if restart_every else None
+        resets = None if fresh is None else np.broadcast_to(fresh[:, None], at.shape)
+        state, nats = _window(cell, params, state, symbols[safe], symbols[safe + 1], real, resets)
+        yield at[real], np.asarray(nats)[real]
+
+
+def window_losses(
+    cell: Cell, params: Any, symbols: np.ndarray, *, window: int, batch_size: int = 256
+) -> np.ndarray:
+    """Nats of each symbol after the first, from the n symbols before it and nothing else.
+
+    How a model is judged that was trained on sliding windows. The first symbols have fewer before
+    them.
+
+    Args:
+      cell: the model, from symbols to logits.
+      params: its parameters.
+      symbols: the ids of the text, [N].
+      window: n.
+      batch_size: how many windows are read side by side; it does not change the result.
+
+    Returns:
+      float32 [N - 1].
+
+    Raises:
+      ValueError: there are fewer than two symbols, or a size is not positive.
+    """
+    batch_size = natural("batch_size", batch_size, least=1)
+    targets = _targets(symbols)
+    window = min(natural("window", window, least=1), targets)
+    losses = np.empty(targets, np.float32)
+    state = cell.initial_state(params, (batch_size,))
+    windows = targets - window + 1
+    for start in range(0, windows, batch_size):
+        rows = np.minimum(start + np.arange(batch_size), windows - 1)
+        at = rows + np.arange(window)[:, None]
+        mask = np.ones(at.shape, bool)
+        _, nats = _window(cell, params, state, symbols[at], symbols[at + 1], mask, None)
+        losses[rows + window - 1] = nats[-1]
+        if start == 0:
+            losses[:window] = nats[:, 0]
+    return losses
+
+
+def _targets(symbols: np.ndarray) -> int:
+    """How many symbols are predicted."""
+    if len(symbols) < 2:
+        raise ValueError(f"{len(symbols)} tokens, need at least 2 to predict one from another")
+    return len(symbols) - 1
+
+
+def loss_by_position(
+    losses: np.ndarray, window: int, *, batch_size: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean loss at each position of the windows that a text is cut into.
+
+    Args:
+      losses: what `token_losses` returned, for the same `batch_size`.
+      window: W.
+      batch_size: how many parts the text was read as.
+
+    Returns:
+      (mean nats [W], how many symbols each is over [W]); NaN over none.
+
+    Example:
+      >>> import numpy as np
+      >>> loss_by_position(np.array([3.0, 1.0, 5.0]), 2)[0].tolist()
+      [4.0, 1.0]
+    """
+    length = -(-len(losses) // batch_size)
+    position = np.arange(len(losses)) % length % window
+    count = np.bincount(position, minlength=window)
+    total = np.bincount(position, weights=losses, minlength=window)
+    return np.where(count, total / np.maximum(count, 1), np.nan), count
 
 
 @functools.partial(jax.jit, static_argnames="cell")
 def _window(
-    cell: Cell, params: Any, state: Any, xs: Array, targets: Array, mask: Array
+    cell: Cell,
+    params: Any,
+    state: Any,
+    xs: Array,
+    targets: Array,
+    mask: Array,
+    resets: Array | None,
 ) -> tuple[Any, Array]:
-    state, logits = unroll(cell, params, state, xs, mask=mask)
-    return state, cross_entropy(logits, targets, mask).total.astype(jnp.float32)
+    state, logits = unroll(cell, params, state, xs, mask=mask, resets=resets)
+    return state, token_nats(logits, targets, mask).astype(jnp.float32)

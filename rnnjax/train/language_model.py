@@ -1,111 +1,48 @@
-"""The main job: a character-level recurrent language model, from a text to a run folder."""
+"""The main job: a recurrent language model, from a text to a run folder, and what follows."""
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
+import hashlib
 import itertools
 import json
-import os
+import math
 import pathlib
-import platform
 import time
+import warnings
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
-import optax
+import numpy as np
 
-import rnnjax
-from rnnjax._cell import natural
+from rnnjax._cell import Cell
 from rnnjax.train.baselines import baselines, compressors
-from rnnjax.train.checkpoint import (
-    CheckpointError,
-    check_folder,
-    checkpoints,
-    load_checkpoint,
-    load_meta,
-    save_checkpoint,
+from rnnjax.train.checkpoint import checkpoints, save_checkpoint
+from rnnjax.train.config import LanguageModelConfig
+from rnnjax.train.data import (
+    Text,
+    Vocabulary,
+    Words,
+    check_symbols,
+    read_text,
+    standard_library_docstrings,
+    standard_library_text,
 )
-from rnnjax.train.data import Vocabulary, check_symbols, read_text, standard_library_text, streams
-from rnnjax.train.evaluate import evaluate
+from rnnjax.train.evaluate import evaluate, loss_by_position, token_losses, window_losses
 from rnnjax.train.loop import fit
 from rnnjax.train.losses import bits_per_token
-from rnnjax.train.optimizer import optimizer, real
 from rnnjax.train.plot import plot_training
-from rnnjax.train.sample import generate, seed_key
-from rnnjax.train.step import init_train_state
-
-CELLS = {"elman": rnnjax.elman, "lstm": rnnjax.lstm, "gru": rnnjax.gru}
-# What a run writes into its folder.
-FILES = (
-    "config.json",
-    "metrics.jsonl",
-    "training.png",
-    "result.json",
-    "sample.txt",
-    "checkpoints",
+from rnnjax.train.run import (
+    as_json,
+    load_run,
+    new_folder,
+    read_config,
+    read_records,
+    versions,
+    write,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class LanguageModelConfig:
-    """Train a character-level language model.
-
-    Attributes:
-      text: A UTF-8 file, or a folder of them; by default Python's own standard library.
-      cell: The recurrent cell.
-      hidden_size: Units of each layer.
-      layers: Recurrent layers above each other.
-      embedding_size: Length of a character's vector.
-      window: Steps of truncated back-propagation through time.
-      batch_size: Streams read side by side.
-      optimizer: sgd, momentum, rmsprop, adam, adamw or adagrad.
-      learning_rate: Peak, after a short warm-up; falls to a tenth along a cosine.
-      clip_norm: Largest global norm of the gradient; 0 is off.
-      restart_rate: Probability that a stream starts a window without its memory.
-      steps: Training steps.
-      validate_every: Steps between two validations.
-      seed: Of parameters and noise.
-      out: Folder of the run; by default a new one under runs/.
-    """
-
-    text: pathlib.Path | None = None
-    cell: Literal["elman", "lstm", "gru"] = "lstm"
-    hidden_size: int = 256
-    layers: int = 1
-    embedding_size: int = 64
-    window: int = 64
-    batch_size: int = 32
-    optimizer: str = "adam"
-    learning_rate: float = 4e-3
-    clip_norm: float = 0.25
-    restart_rate: float = 1 / 32
-    steps: int = 2400
-    validate_every: int = 300
-    seed: int = 0
-    out: pathlib.Path | None = None
-
-    def model(self, symbols: int) -> rnnjax.Cell:
-        """The model for a vocabulary of some size."""
-        return rnnjax.stack(
-            rnnjax.embed(symbols, self.embedding_size),
-            *[CELLS[self.cell](self.hidden_size)] * self.layers,
-            rnnjax.linear(symbols),
-        )
-
-    def transformation(self) -> optax.GradientTransformation:
-        """The optimizer, with its schedule and clipping."""
-        if not 0 < self.learning_rate < float("inf"):
-            raise ValueError(f"learning_rate must be positive and finite, got {self.learning_rate}")
-        schedule = optax.warmup_cosine_decay_schedule(
-            0.0,
-            self.learning_rate,
-            warmup_steps=min(50, self.steps // 10),
-            decay_steps=max(1, self.steps),
-            end_value=self.learning_rate / 10,
-        )
-        return optimizer(self.optimizer, schedule, self.clip_norm)
+from rnnjax.train.sample import generate, seed_key
+from rnnjax.train.step import TrainState, init_train_state, make_train_step
 
 
 class Result(NamedTuple):
@@ -113,192 +50,281 @@ class Result(NamedTuple):
 
     Attributes:
       folder: the run's folder.
-      bits: bits per character of the test text, the model's and the baselines'.
+      bits: bits per symbol of the test text, the model's and the baselines'.
       tokens_per_second: of training, validation and compilation left out.
       sample: text the model wrote.
+      unit: what a symbol is, "character" or "word".
     """
 
     folder: pathlib.Path
     bits: dict[str, float]
     tokens_per_second: float
     sample: str
+    unit: str
 
 
-def train_language_model(config: LanguageModelConfig) -> Result:
+def train_language_model(config: LanguageModelConfig, *, resume: bool = False) -> Result:
     """Runs the job: text, model, training, baselines, sample; everything into the run's folder.
+
+    A run that was killed, at any moment, ends with `resume` bit for bit where it would have ended
+    by itself: on the same machine, versions, devices and settings, which are compared.
 
     Args:
       config: what to do.
+      resume: whether to continue the run in `config.out` instead of beginning one.
 
     Returns:
       A `Result`; the folder holds `config.json`, `metrics.jsonl`, `training.png`, `result.json`,
       `sample.txt` and `checkpoints/`.
 
     Raises:
-      ValueError: the text or the configuration will not do.
+      ValueError: the text or the configuration will not do, or there is no run to continue.
       OSError: the folder cannot be written; raised before training.
+      CheckpointError: none of the checkpoints of the run to continue can be used.
       NonFiniteError: training ran into non-finite numbers and stayed there.
     """
-    natural("steps", config.steps, least=1)
-    natural("layers", config.layers, least=1)
-    natural("validate_every", config.validate_every)
-    real("restart_rate", config.restart_rate, most=1)
-    plan = config.transformation()
+    config.check()
     key = seed_key(config.seed)
-    text = standard_library_text() if config.text is None else read_text(config.text)
-    vocabulary = Vocabulary.of(text.train)
+    text = _text(config)
+    vocabulary = config.vocabulary(text.train)
     train, validation, test = (vocabulary.encode(part, unknown=True) for part in text)
     check_symbols(train, len(vocabulary))
-    source = streams(train, config.batch_size, config.window)
+    source = config.source(train)
     for name, part in (("validation", validation), ("test", test)):
         if len(part) < 2:
             raise ValueError(
                 f"the {name} part has {len(part)} tokens, need at least 2: use a longer text"
             )
-    model = config.model(len(vocabulary))
-    folder = _new_folder(config)
-
-    init_key, run_key = jax.random.split(key)  # one for both would share numbers between them
-    params = model.init(init_key, jax.ShapeDtypeStruct((), int))
-    state = init_train_state(model, params, plan, config.batch_size, run_key)
-    meta = {
-        "config": _as_json(config),
-        "vocabulary": vocabulary.characters,
-        "versions": _versions(),
+    model, plan = config.model(len(vocabulary)), config.transformation(source.windows)
+    how: dict[str, Any] = {
+        "restart_rate": config.restart_rate if config.cut == "streams" else 1.0,
+        "loss": config.loss,
+        "tokens": "all" if config.cut == "streams" else "last",
     }
-    (folder / "config.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-    records: list[dict[str, Any]] = []
+    make_train_step(model, plan, **how)  # the errors it has to say
+    init_key, run_key = jax.random.split(key)  # one for both would share numbers between them
+    meta = {
+        "config": config.as_json(),
+        "vocabulary": vocabulary.symbols,
+        "versions": versions(),
+        "text_sha256": _digest(text),
+    }
+    folder = _compared(config, meta) if resume else new_folder(config)
+    if resume and checkpoints(folder / "checkpoints"):
+        state = load_run(folder, config=config).state
+    else:
+        params = model.init(init_key, jax.ShapeDtypeStruct((), int))
+        state = init_train_state(model, params, plan, config.batch_size, run_key)
+    write(folder / "config.json", json.dumps(meta, indent=1) + "\n")
+    records = read_records(folder, int(state.step))
+    write(folder / "metrics.jsonl", "".join(as_json(record) + "\n" for record in records))
+    elapsed = max((r["seconds"] for r in records if "seconds" in r), default=0.0)
     start = time.perf_counter()
-    with (folder / "metrics.jsonl").open("w", encoding="utf-8") as log:
+    with (folder / "metrics.jsonl").open("a", encoding="utf-8") as log:
 
         def record(entry: dict[str, Any]) -> None:
-            records.append(entry)
-            log.write(_json(entry) + "\n")
+            if "seconds" in entry:
+                entry["seconds"] += elapsed
+            log.write(as_json(entry) + "\n")
             log.flush()
 
-        def validate(state: Any) -> float:
-            nats = evaluate(model, state.params, validation)
+        def checkpoint(state: TrainState, nats: float | None) -> None:
             save_checkpoint(
-                folder / "checkpoints", int(state.step), state, {**meta, "validation": nats}
+                folder / "checkpoints",
+                int(state.step),
+                state,
+                {**meta, "validation": nats},
+                keep=config.keep,
+                best="validation",
             )
-            return nats
 
         state = fit(
             model,
             plan,
             state,
             source,
-            steps=config.steps,
+            steps=config.total_steps(source.windows),
             clip_norm=config.clip_norm,
-            restart_rate=config.restart_rate,
-            validate=validate,
+            unit=vocabulary.unit,
+            validate=lambda state: mean_loss(config, model, state.params, validation, vocabulary),
             validate_every=config.validate_every,
+            checkpoint=checkpoint,
+            checkpoint_every=config.checkpoint_every,
             record=record,
+            **how,
         )
-    plot_training(records, config.clip_norm, folder / "training.png")
-    bits = {"model": float(bits_per_token(evaluate(model, state.params, test)))}
-    bits |= baselines(train, validation, test, len(vocabulary)) | compressors(text.train, text.test)
-    prompt = text.train[:1]  # a character that the model knows, whatever the others begin with
-    sample = prompt + "".join(
-        generate(model, state.params, vocabulary, prompt, length=500, temperature=0.6)
-    )
-    result = Result(folder, bits, _throughput(records, config.batch_size * config.window), sample)
+    records = read_records(folder)
+    plot_training(records, config.clip_norm, folder / "training.png", vocabulary.unit)
+    nats = mean_loss(config, model, state.params, test, vocabulary)
+    orders = (3,) if vocabulary.unit == "character" else (2, 3)
+    bits = {"model": float(bits_per_token(nats))}
+    bits |= baselines(train, validation, test, len(vocabulary), orders)
+    if vocabulary.unit == "character":
+        bits |= compressors(text.train, text.test)
+    prompt = vocabulary.decode(train[:1])  # what the model knows, whatever the others begin with
+    length = 500 if vocabulary.unit == "character" else 100
+    draw: dict[str, Any] = {"length": length, "temperature": 0.6, "unknown": True}
+    sample = prompt + "".join(generate(model, state.params, vocabulary, prompt, **draw))
+    tokens = config.batch_size * (config.window if how["tokens"] == "all" else 1)
+    result = Result(folder, bits, _throughput(records, tokens), sample, vocabulary.unit)
     report = {**result._asdict(), "folder": str(folder), "seconds": time.perf_counter() - start}
-    (folder / "result.json").write_text(_json(report, indent=1) + "\n", encoding="utf-8")
-    (folder / "sample.txt").write_text(sample, encoding="utf-8")
+    write(folder / "sample.txt", sample)
+    write(folder / "result.json", as_json(report, indent=1) + "\n")
     return result
 
 
+def _compared(config: LanguageModelConfig, meta: dict[str, Any]) -> pathlib.Path:
+    """The folder of the run to continue; warns where it would not continue bit for bit."""
+    if config.out is None:
+        raise ValueError("out must name the folder of the run to continue, got None")
+    _, stored = read_config(config.out)
+    if stored.get("text_sha256") != meta["text_sha256"]:
+        raise ValueError(
+            f"the text is not the one that {config.out} was trained on (its SHA-256 differs): "
+            "begin a new run with it"
+        )
+    here, there = ({**m["config"], **m["versions"]} for m in (meta, stored))
+    free = {"out", "text", "keep", "checkpoint_every"}  # what no parameter depends on
+    for name in sorted(here.keys() - free):
+        if here[name] != there.get(name):
+            warnings.warn(
+                f"{name} is {here[name]} now and was {there.get(name)}: the run will not end bit "
+                "for bit where it would have",
+                stacklevel=3,
+            )
+    return config.out
+
+
 def generate_from_run(
-    run: str | pathlib.Path, prompt: str, *, length: int, temperature: float, seed: int
+    run: str | pathlib.Path, prompt: str, *, best: bool = False, **options: Any
 ) -> Iterator[str]:
-    """Continues a prompt with the latest checkpoint of a run.
+    """Continues a prompt with a checkpoint of a run.
+
+    Args:
+      run: the run's folder.
+      prompt: what to continue.
+      best: whether to take the checkpoint of the least validation loss, not the latest.
+      **options: `length`, `temperature` and the others of `generate`.
+
+    Returns:
+      An iterator over what each symbol adds to the text.
 
     Raises:
       CheckpointError: the run has no usable checkpoint.
-      ValueError: the prompt has a character the model never saw; see `generate`.
+      ValueError: the prompt has a symbol the model never saw; see `generate`.
     """
-    found = checkpoints(pathlib.Path(run) / "checkpoints")
-    if not found:
-        raise CheckpointError(
-            f"{run} has no checkpoint: train first, with rnnjax train --out {run}"
-        )
-    meta = load_meta(found[-1])
-    try:
-        config, vocabulary = _from_json(meta["config"]), Vocabulary(meta["vocabulary"])
-    except (KeyError, TypeError) as error:  # sound, but of another job or another version
-        raise CheckpointError(f"{found[-1]} is of no language model known here: {error}") from None
-    model = config.model(len(vocabulary))
-
-    def begin(key: jax.Array) -> Any:
-        params = model.init(key, jax.ShapeDtypeStruct((), int))
-        return init_train_state(model, params, config.transformation(), config.batch_size, key)
-
-    state, _ = load_checkpoint(found[-1], jax.eval_shape(begin, jax.random.key(0)))
-    return generate(
-        model,
-        state.params,
-        vocabulary,
-        prompt,
-        length=length,
-        temperature=temperature,
-        seed=seed,
-    )
+    found = load_run(run, best=best)
+    return generate(found.model, found.state.params, found.vocabulary, prompt, **options)
 
 
-def _new_folder(config: LanguageModelConfig) -> pathlib.Path:
-    """The run's folder, made and known to be writable before any work is done."""
-    if config.out is not None:
-        folder = config.out
-        for name in FILES:
-            if os.path.lexists(folder / name):
-                raise ValueError(
-                    f"{folder} already holds a run's {name}: choose another --out, or remove it"
-                )
+class Evaluation(NamedTuple):
+    """What a model makes of a text.
+
+    Attributes:
+      unit: what a symbol is, "character" or "word".
+      losses: nats of each symbol after the first, [N - 1].
+      characters: how many characters the text has.
+      unknown: how many of its symbols the model does not know.
+      positions: mean loss at each position of a window whose state begins anew, [W]; how much
+        what lies further back helps.
+      carried: the same with the state carried through the text; None for a model of windows.
+    """
+
+    unit: str
+    losses: np.ndarray
+    characters: int
+    unknown: int
+    positions: np.ndarray
+    carried: np.ndarray | None
+
+    @property
+    def nats(self) -> float:
+        """Mean loss of a symbol."""
+        return float(self.losses.mean(dtype=np.float64))
+
+    @property
+    def bits_per_character(self) -> float:
+        """Bits of all symbols together, a character of the text."""
+        return self.nats * len(self.losses) / math.log(2) / self.characters
+
+
+def evaluate_run(
+    run: str | pathlib.Path, text: str, *, batch_size: int = 1, best: bool = False
+) -> Evaluation:
+    """Predicts every symbol of a text but the first, with the model of a run.
+
+    Args:
+      run: the run's folder.
+      text: any text; symbols that the model never saw are the unknown one.
+      batch_size: how many parts of the text are read side by side; 1 carries the state through
+        the whole text, more are quicker.
+      best: whether to take the checkpoint of the least validation loss, not the latest.
+
+    Returns:
+      An `Evaluation`.
+
+    Raises:
+      CheckpointError: the run has no usable checkpoint.
+      ValueError: the text has fewer than two symbols.
+    """
+    found = load_run(run, best=best)
+    model, params, size = found.model, found.state.params, len(found.vocabulary)
+    symbols = found.vocabulary.encode(text, unknown=True)
+    unknown = int((symbols == size - 1).sum())
+    if found.config.cut == "sliding":
+        window, carried = found.config.window, None
+        losses = window_losses(model, params, symbols, window=window)
     else:
-        stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{config.cell}-{config.hidden_size}"
-        taken = 0
-        folder = pathlib.Path("runs") / stem
-        while folder.exists():
-            taken += 1
-            folder = pathlib.Path("runs") / f"{stem}-{taken}"
-    check_folder(folder / "checkpoints")
-    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").touch()
-    return folder
+        window = 2 * found.config.window  # beyond what training went through
+        chunk = _chunk(batch_size, size)
+        losses = token_losses(model, params, symbols, batch_size=batch_size, window=chunk)
+        carried, _ = loss_by_position(losses, window, batch_size=batch_size)
+    parts = min(64, max(1, len(symbols) // window))
+    restarted = token_losses(
+        model, params, symbols, batch_size=parts, window=_chunk(parts, size), restart_every=window
+    )
+    positions, _ = loss_by_position(restarted, window, batch_size=parts)
+    return Evaluation(found.vocabulary.unit, losses, len(text), unknown, positions, carried)
+
+
+def mean_loss(
+    config: LanguageModelConfig,
+    model: Cell,
+    params: Any,
+    symbols: np.ndarray,
+    vocabulary: Vocabulary | Words,
+) -> float:
+    """Nats per symbol, in the way that a run's settings say its model reads."""
+    if config.cut == "sliding":
+        losses = window_losses(model, params, symbols, window=config.window)
+        return float(losses.mean(dtype=np.float64))
+    return evaluate(model, params, symbols, window=_chunk(32, len(vocabulary)))
+
+
+def _chunk(batch_size: int, size: int) -> int:
+    """How many steps of an evaluation go together: the logits stay below 16 MB, or 256 steps."""
+    return max(1, min(256, 2**22 // (batch_size * size)))
+
+
+def _text(config: LanguageModelConfig) -> Text:
+    if config.text is not None:
+        return read_text(config.text)
+    return standard_library_text() if config.level == "char" else standard_library_docstrings()
+
+
+def _digest(text: Text) -> str:
+    """SHA-256 of a corpus and of how it is split."""
+    digest = hashlib.sha256()
+    for part in text:
+        digest.update(hashlib.sha256(part.encode()).digest())
+    return digest.hexdigest()
 
 
 def _throughput(records: list[dict[str, Any]], characters: int) -> float:
     """Characters a second, over all steps but those with compilation or a validation in between."""
     steps = [
         after["seconds"] - before["seconds"]
-        for before, after in itertools.pairwise(records[1:])
-        if "loss" in before and "loss" in after
+        for before, after in itertools.pairwise(records)
+        if all("loss" in r and not r["compiled"] for r in (before, after))
     ]
     return len(steps) * characters / sum(steps) if steps else float("nan")
-
-
-def _json(value: dict[str, Any], **options: Any) -> str:
-    """JSON as every reader takes it: a number that is not finite is null."""
-    value = json.loads(json.dumps(value), parse_constant=lambda name: None)
-    return json.dumps(value, **options)
-
-
-def _as_json(config: LanguageModelConfig) -> dict[str, Any]:
-    values = dataclasses.asdict(config).items()
-    return {k: str(v) if isinstance(v, pathlib.Path) else v for k, v in values}
-
-
-def _from_json(values: dict[str, Any]) -> LanguageModelConfig:
-    paths = {k: pathlib.Path(values[k]) for k in ("text", "out") if values[k] is not None}
-    return LanguageModelConfig(**{**values, **paths})
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "rnnjax": rnnjax.__version__,
-        "jax": jax.__version__,
-        "optax": optax.__version__,
-        "python": platform.python_version(),
-        "devices": str(jax.devices()),
-    }

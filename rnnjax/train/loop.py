@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import optax
@@ -13,26 +13,32 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rnnjax import Cell
-from rnnjax.train.data import Streams
-from rnnjax.train.losses import bits_per_token
+from rnnjax.train.data import Streams, Windows
+from rnnjax.train.losses import bits_per_token, perplexity
 from rnnjax.train.step import Metrics, TrainState, check_finite, make_train_step
 
 Record = dict[str, Any]
+T = TypeVar("T")
 
 
 def fit(
     cell: Cell,
     optimizer: optax.GradientTransformation,
     state: TrainState,
-    source: Streams,
+    source: Streams | Windows,
     *,
     steps: int,
     clip_norm: float = 0.0,
     validate: Callable[[TrainState], float] | None = None,
     validate_every: int = 0,
+    checkpoint: Callable[[TrainState, float | None], object] | None = None,
+    checkpoint_every: int = 0,
     record: Callable[[Record], None] = lambda record: None,
     restart_rate: float = 0.0,
     max_skips: int = 10,
+    loss: str = "mean",
+    tokens: str = "all",
+    unit: str = "character",
 ) -> TrainState:
     """Trains a model of symbols up to a number of steps, and shows how it goes.
 
@@ -40,14 +46,21 @@ def fit(
       cell: the model.
       optimizer: what `init_train_state` was given.
       state: where to start; its buffers are donated.
-      source: the text, as parallel streams.
+      source: the text, as parallel streams or as sliding windows.
       steps: the step count at which to end.
       clip_norm: the optimizer's clipping threshold, for the share of clipped steps; 0 for none.
       validate: state -> nats a symbol on text that is not trained on.
       validate_every: how many steps lie between two validations; 0 for the end alone.
-      record: called with a dict for every step and every validation.
+      checkpoint: (state, its validation or None), to write it down; after every validation, and
+        at the end.
+      checkpoint_every: how many steps lie between two checkpoints besides; 0 for none.
+      record: called with a dict for every step, every validation and every checkpoint, in order:
+        what a checkpoint has behind it was recorded before it was written.
       restart_rate: how often a stream starts a window afresh; see `make_train_step`.
       max_skips: how many skipped steps in a row end the run; see `make_train_step`.
+      loss: what is minimised; see `make_train_step`.
+      tokens: which targets count; see `make_train_step`.
+      unit: what a symbol is: "character", shown in bits, or "word", shown as perplexity.
 
     Returns:
       The state after the last step.
@@ -55,9 +68,12 @@ def fit(
     Raises:
       NonFiniteError: too many steps in a row were skipped; names the step and the culprit.
     """
-    train_step = make_train_step(cell, optimizer, restart_rate=restart_rate, max_skips=max_skips)
-    batch_size = source.symbols.shape[1]
-    with _Display(steps, clip_norm, batch_size * source.window, record) as display:
+    train_step = make_train_step(
+        cell, optimizer, restart_rate=restart_rate, max_skips=max_skips, loss=loss, tokens=tokens
+    )
+    batch_size = source.batch_size
+    per_step = batch_size * (source.window if tokens == "all" else 1)
+    with _Display(steps, clip_norm, per_step, record, unit) as display:
         pending: Metrics | None = None
         for step in range(int(state.step), steps):
             xs, targets, restart = source.batch(step)
@@ -72,11 +88,18 @@ def fit(
             ended = step == steps - 1
             if ended or (step + 1) % 10 == 0:
                 check_finite(state, max_skips)
-            if validate is not None and (
-                ended or (validate_every and (step + 1) % validate_every == 0)
-            ):
-                jax.block_until_ready(state)  # the step's own time is not the validation's
-                display.validate(step, functools.partial(validate, state))
+
+            def due(every: int, step: int = step, ended: bool = ended) -> bool:
+                return ended or bool(every and (step + 1) % every == 0)
+
+            validates = validate is not None and due(validate_every)
+            if validates or (checkpoint is not None and due(checkpoint_every)):
+                display.show(step, pending)  # it waits for the step, whose time is its own
+                pending, nats = None, None
+                if validate is not None and validates:
+                    nats = display.validate(step, functools.partial(validate, state))
+                if checkpoint is not None:
+                    display.save(step, functools.partial(checkpoint, state, nats))
         if pending is not None:
             display.show(steps - 1, pending)
     return state
@@ -85,7 +108,15 @@ def fit(
 class _Display:
     """A progress bar on a terminal, a line now and then elsewhere; and the record either way."""
 
-    def __init__(self, steps: int, clip_norm: float, tokens: int, record: Callable[[Record], None]):
+    def __init__(
+        self,
+        steps: int,
+        clip_norm: float,
+        tokens: int,
+        record: Callable[[Record], None],
+        unit: str,
+    ):
+        self.unit = unit
         self.steps, self.clip_norm, self.tokens, self.record = steps, clip_norm, tokens, record
         self.console = Console(stderr=True)
         self.progress = Progress(
@@ -122,7 +153,7 @@ class _Display:
         rate = (self.count - 1) * self.tokens / max(now - self.since, 1e-9)
         average = float("nan") if self.loss is None else self.loss
         line = (
-            f"loss {average:.3f} nats, {bits_per_token(average):.3f} bits/char"
+            f"loss {average:.3f} nats, {self._shown(average)}"
             f"{self.validation} · gradient {norm:.2f} · {self.clipped / self.count:.0%} clipped"
             f"{f' · {self.skipped} skipped' if self.skipped else ''} · {rate:,.0f} tokens/s"
         )
@@ -137,13 +168,29 @@ class _Display:
                 "grad_norm": norm,
                 "clipped": clipped,
                 "skipped": skipped,
+                "compiled": self.count == 1,
                 "seconds": round(now - self.start, 6),
             }
         )
 
-    def validate(self, step: int, validation: Callable[[], float]) -> None:
-        start = time.perf_counter()
-        nats = validation()
-        self.since += time.perf_counter() - start  # not the time of training steps
-        self.validation = f" (validation {bits_per_token(nats):.3f})"
+    def validate(self, step: int, validation: Callable[[], float]) -> float:
+        nats = self._aside(validation)
+        self.validation = f" (validation {self._shown(nats)})"
         self.record({"step": step + 1, "validation_loss": nats})
+        return nats
+
+    def save(self, step: int, checkpoint: Callable[[], object]) -> None:
+        self._aside(checkpoint)
+        self.record({"step": step + 1, "checkpoint": True})
+
+    def _shown(self, nats: float) -> str:
+        if self.unit == "word":
+            return f"perplexity {perplexity(nats):.1f}"
+        return f"{bits_per_token(nats):.3f} bits/char"
+
+    def _aside(self, work: Callable[[], T]) -> T:
+        """Does what is not training, and leaves its time out of the rate."""
+        start = time.perf_counter()
+        result = work()
+        self.since += time.perf_counter() - start
+        return result

@@ -54,6 +54,20 @@ def cross_entropy(logits: Array, targets: Array, mask: Array | None = None) -> T
       >>> float(bits_per_token(loss.mean))
       2.0
     """
+    nats = token_nats(logits, targets, mask)
+    count = jnp.asarray(targets.size, nats.dtype)
+    if mask is not None:
+        count = mask.sum().astype(nats.dtype)
+    total = nats.sum()
+    return TokenLoss(total / jnp.maximum(count, 1), total, count)
+
+
+def token_nats(logits: Array, targets: Array, mask: Array | None = None) -> Array:
+    """The loss of every token by itself, 0 at padding; arguments and errors of `cross_entropy`.
+
+    Returns:
+      Nats, [T, *B].
+    """
     if not jnp.issubdtype(logits.dtype, jnp.floating):
         raise TypeError(f"logits must be floating, got {logits.dtype}")
     if not jnp.issubdtype(targets.dtype, jnp.integer):
@@ -75,13 +89,7 @@ def cross_entropy(logits: Array, targets: Array, mask: Array | None = None) -> T
     targets = jnp.where(targets < 0, logits.shape[-1], targets)  # negative would count from the end
     chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1, mode="fill")[..., 0]
     nats = jax.nn.logsumexp(logits, axis=-1) - chosen
-    if mask is None:
-        count = jnp.asarray(targets.size, nats.dtype)
-    else:
-        nats = jnp.where(mask, nats, jnp.zeros_like(nats))
-        count = mask.sum().astype(nats.dtype)
-    total = nats.sum()
-    return TokenLoss(total / jnp.maximum(count, 1), total, count)
+    return nats if mask is None else jnp.where(mask, nats, jnp.zeros_like(nats))
 
 
 def bits_per_token(nats: Array | float) -> Array | float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rnnjax._cell import at_least_float32
+from rnnjax._cell import at_least_float32, real
 
 Array = jax.Array
 PyTree = Any
@@ -26,21 +27,25 @@ OPTIMIZERS = {
 
 
 def optimizer(
-    name: str, learning_rate: optax.ScalarOrSchedule, clip_norm: float | None = None
+    name: str,
+    learning_rate: optax.ScalarOrSchedule,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
 ) -> optax.GradientTransformation:
-    """An optimizer by name, after clipping by global norm.
+    """An optimizer by name, after clipping entry by entry, then by global norm.
 
     Args:
       name: "sgd", "momentum" (0.9), "rmsprop", "adam", "adamw" or "adagrad".
       learning_rate: a number, or an optax schedule over update steps.
       clip_norm: the largest global norm of the gradient; None or 0 does not clip.
+      clip_value: the largest magnitude of an entry of the gradient; None or 0 does not clip.
 
     Returns:
       An optax gradient transformation.
 
     Raises:
-      ValueError: `name` is unknown, or `clip_norm` is negative or not finite.
-      TypeError: `learning_rate` is neither a number nor a schedule, or `clip_norm` no number.
+      ValueError: `name` is unknown, or a threshold is negative or not finite.
+      TypeError: `learning_rate` is neither a number nor a schedule, or a threshold no number.
 
     Example:
       >>> import jax.numpy as jnp
@@ -57,11 +62,18 @@ def optimizer(
         callable(learning_rate) or (scalar and not np.ndim(learning_rate))
     ):
         raise TypeError(f"learning_rate must be a number or a schedule, got {learning_rate!r}")
-    if clip_norm is not None:
-        clip_norm = real("clip_norm", clip_norm)
-    if not clip_norm:
-        return OPTIMIZERS[name](learning_rate)
-    return optax.chain(clip_by_global_norm(clip_norm), OPTIMIZERS[name](learning_rate))
+    clips = []
+    for what, threshold, clip in (
+        ("clip_value", clip_value, optax.clip),
+        ("clip_norm", clip_norm, clip_by_global_norm),
+    ):
+        if threshold is not None:
+            wanted = "a number, at least 0 and finite"
+            threshold = real(what, threshold, wanted, lambda x: 0 <= x < math.inf)
+        if threshold:
+            clips.append(clip(threshold))
+    last = OPTIMIZERS[name](learning_rate)
+    return optax.chain(*clips, last) if clips else last
 
 
 def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
@@ -143,14 +155,3 @@ def _scaled_norm(tree: PyTree) -> tuple[Array, Array]:
     largest = jnp.where(largest == 0, jnp.ones_like(largest), largest)
     squares = [jnp.square(leaf / largest).sum() for leaf in wide]
     return largest, jnp.sqrt(sum(squares, jnp.zeros((), dtype)))
-
-
-def real(what: str, value: Any, *, most: float | None = None) -> float:
-    """`value` as a finite float in [0, most]; raises TypeError or ValueError naming `what`."""
-    wanted = "a number, at least 0 and finite" if most is None else f"a number in [0, {most}]"
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{what} must be {wanted}, got {value!r}")
-    number = float(value)
-    if not 0 <= number < float("inf") or (most is not None and number > most):
-        raise ValueError(f"{what} must be {wanted}, got {value}")
-    return number

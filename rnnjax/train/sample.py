@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax import Cell
-from rnnjax._cell import natural
-from rnnjax.train.data import Vocabulary
+from rnnjax._cell import natural, real
+from rnnjax.train.data import Vocabulary, Words
 
 Array = jax.Array
 
@@ -20,14 +21,47 @@ Array = jax.Array
 def generate(
     cell: Cell,
     params: Any,
-    vocabulary: Vocabulary,
+    vocabulary: Vocabulary | Words,
     prompt: str,
     *,
     length: int,
-    temperature: float = 1.0,
-    seed: int = 0,
+    **options: Any,
 ) -> Iterator[str]:
-    """Continues a prompt, character by character, through the very step that training unrolled.
+    """Continues a prompt, symbol by symbol, through the very step that training unrolled.
+
+    Args:
+      cell: the model, from symbols to logits.
+      params: its parameters.
+      vocabulary: the model's symbols.
+      prompt: what to continue; at least one symbol.
+      length: how many symbols to generate.
+      **options: `temperature`, `top_k`, `top_p`, `seed` and `unknown` of `generate_batch`.
+
+    Returns:
+      An iterator over what each symbol adds to the text, without the prompt.
+
+    Raises:
+      ValueError: as `generate_batch`.
+    """
+    texts = generate_batch(cell, params, vocabulary, prompt, samples=1, length=length, **options)
+    return (text for (text,) in texts)
+
+
+def generate_batch(
+    cell: Cell,
+    params: Any,
+    vocabulary: Vocabulary | Words,
+    prompt: str,
+    *,
+    samples: int,
+    length: int,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    unknown: bool = False,
+) -> Iterator[list[str]]:
+    """Continues a prompt in several ways at once, as one batch.
 
         c_t ~ softmax(logits_t / temperature)
 
@@ -36,26 +70,41 @@ def generate(
     Args:
       cell: the model, from symbols to logits.
       params: its parameters.
-      vocabulary: the model's characters.
-      prompt: what to continue; at least one character.
-      length: how many characters to generate.
+      vocabulary: the model's symbols.
+      prompt: what to continue; at least one symbol.
+      samples: how many texts.
+      length: how many symbols to generate.
       temperature: 1 samples from the model; towards 0 the likeliest; 0 takes it.
-      seed: of the draws; the same seed gives the same text.
+      top_k: draw from the k likeliest symbols alone; 0 from all.
+      top_p: draw from the fewest likeliest symbols that have this probability together, after
+        temperature and `top_k`; 1 from all.
+      seed: of the draws; text b is the one that `seed + b` gives alone.
+      unknown: whether a symbol of the prompt that the model never saw is read as the unknown one.
 
     Returns:
-      An iterator over the characters, without the prompt.
+      An iterator over lists of what each text's next symbol adds to it, without the prompt.
 
     Raises:
-      ValueError: the prompt is empty or has a character the model never saw, or `length` or
-        `temperature` is negative or not finite.
+      ValueError: the prompt is empty or has a symbol the model never saw, `length`, `top_k` or
+        `temperature` is negative or not finite, or `top_p` is not in (0, 1].
+
+    Reference:
+      top_k: Fan, Lewis & Dauphin, Hierarchical Neural Story Generation, ACL 2018,
+      arXiv:1805.04833; top_p: Holtzman et al., The Curious Case of Neural Text Degeneration, ICLR
+      2020, arXiv:1904.09751.
     """
-    if not prompt:
-        raise ValueError("prompt needs at least one character")
-    if not 0 <= temperature < float("inf"):
-        raise ValueError(f"temperature must be at least 0 and finite, got {temperature}")
-    length = natural("length", length)
-    symbols = vocabulary.encode(prompt)
-    return _stream(cell, params, vocabulary, symbols, length, float(temperature), seed_key(seed))
+    symbols = vocabulary.encode(prompt, unknown=unknown)
+    if not len(symbols):
+        raise ValueError(f"prompt needs at least one {vocabulary.unit}")
+    wanted = "a number, at least 0 and finite"
+    temperature = real("temperature", temperature, wanted, lambda x: 0 <= x < math.inf)
+    top_p = real("top_p", top_p, "a number in (0, 1]", lambda x: 0 < x <= 1)
+    top_k, length = natural("top_k", top_k), natural("length", length)
+    draw = functools.partial(
+        _draw, unknown=len(vocabulary) - 1, temperature=temperature, top_k=top_k, top_p=top_p
+    )
+    keys = jnp.stack([seed_key(seed + b) for b in range(natural("samples", samples, least=1))])
+    return _stream(cell, params, vocabulary, symbols, length, draw, keys)
 
 
 def seed_key(seed: int) -> Array:
@@ -69,28 +118,52 @@ def seed_key(seed: int) -> Array:
 def _stream(
     cell: Cell,
     params: Any,
-    vocabulary: Vocabulary,
+    vocabulary: Vocabulary | Words,
     prompt: np.ndarray,
     length: int,
-    temperature: float,
-    key: Array,
-) -> Iterator[str]:
+    draw: Any,
+    keys: Array,
+) -> Iterator[list[str]]:
     step = jax.jit(cell.step, donate_argnums=1)
+    batch = keys.shape
     # Copied: a learnable initial state may be a buffer of params, which must survive.
-    state, logits = jax.tree.map(jnp.copy, cell.initial_state(params)), None
+    state, logits = jax.tree.map(jnp.copy, cell.initial_state(params, batch)), None
     for symbol in prompt:
-        state, logits = step(params, state, jnp.asarray(symbol))
+        state, logits = step(params, state, jnp.full(batch, symbol, jnp.int32))
+    before = np.full(batch, prompt[-1])
     for t in range(length):
-        symbol = _draw(logits, jax.random.fold_in(key, t), len(vocabulary) - 1, temperature)
-        yield vocabulary.decode([int(symbol)])
-        state, logits = step(params, state, symbol.astype(jnp.int32))
+        symbols = draw(logits, keys, jnp.asarray(t))
+        now = np.asarray(symbols)
+        yield [vocabulary.piece(int(a), int(b)) for a, b in zip(before, now, strict=True)]
+        before = now
+        state, logits = step(params, state, symbols)
 
 
 # Static, so that no temperature is too small for the logits' type.
-@functools.partial(jax.jit, static_argnames=("unknown", "temperature"))
-def _draw(logits: Array, key: Array, unknown: int, temperature: float) -> Array:
-    logits = logits.at[unknown].set(-jnp.inf)
+@functools.partial(jax.jit, static_argnames=("unknown", "temperature", "top_k", "top_p"))
+def _draw(
+    logits: Array,
+    keys: Array,
+    t: Array,
+    *,
+    unknown: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+) -> Array:
+    """One symbol a row, [S], from logits [S, V]."""
+    logits = logits.at[..., unknown].set(-jnp.inf)
     if temperature == 0:
-        return logits.argmax()
+        return logits.argmax(axis=-1).astype(jnp.int32)
     # The largest is 0 first: at a temperature near 0 the others become -inf, and none NaN.
-    return jax.random.categorical(key, (logits - logits.max()) / temperature)
+    logits = (logits - logits.max(axis=-1, keepdims=True)) / temperature
+    order = jnp.argsort(-logits, axis=-1)  # stable: of equals the first
+    ranks = jnp.argsort(order, axis=-1)
+    if top_k:
+        logits = jnp.where(ranks < top_k, logits, -jnp.inf)
+    if top_p < 1:
+        share = jax.nn.softmax(jnp.take_along_axis(logits, order, axis=-1))
+        likelier = jnp.take_along_axis(jnp.cumsum(share, axis=-1) - share, ranks, axis=-1)
+        logits = jnp.where(likelier < top_p, logits, -jnp.inf)
+    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, t)
+    return jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import optax
 
 from rnnjax import Cell, noise_keys, rekey, unroll
-from rnnjax._cell import natural
+from rnnjax._cell import natural, one_of, real
 from rnnjax._unroll import select_rows
 from rnnjax.train.losses import cross_entropy
-from rnnjax.train.optimizer import global_norm, real
+from rnnjax.train.optimizer import global_norm
 
 Array = jax.Array
 PyTree = Any
@@ -105,6 +105,8 @@ def make_train_step(
     *,
     restart_rate: float = 0.0,
     max_skips: int = 10,
+    loss: str = "mean",
+    tokens: str = "all",
 ) -> Callable[..., tuple[TrainState, Metrics]]:
     """A step of truncated back-propagation through time for a model of symbols.
 
@@ -125,26 +127,39 @@ def make_train_step(
         the carried one. A model that never does learns to rely on what its memory has piled up
         over thousands of steps, and is lost at the start of a new text.
       max_skips: how many skipped steps in a row end the run, at least one.
+      loss: what is minimised: the "mean" over all tokens, or the "sum" over time, of which the
+        mean is taken over the batch alone. Metrics show the mean in either case.
+      tokens: whether "all" targets count, or the "last" of each row alone.
 
     Returns:
       A jitted function `(state, xs [T, B], targets [T, B], mask=None, resets=None) ->
       (state, Metrics)`, which donates the state.
 
     Raises:
-      TypeError, ValueError: `restart_rate` is no number in [0, 1], or `max_skips` no positive int.
+      TypeError, ValueError: `restart_rate` is no number in [0, 1], `max_skips` no positive int, or
+        `loss` or `tokens` none of their choices.
 
     Reference:
       Williams & Peng, An Efficient Gradient-Based Algorithm for On-Line Training of Recurrent
       Network Trajectories, Neural Computation 2(4), 1990.
     """
     # Checked out here, since True and 1 are one key of the cache.
-    restart_rate = real("restart_rate", restart_rate, most=1)
-    return _train_step(cell, optimizer, restart_rate, natural("max_skips", max_skips, least=1))
+    wanted = "a number in [0, 1]"
+    restart_rate = real("restart_rate", restart_rate, wanted, lambda x: 0 <= x <= 1)
+    max_skips = natural("max_skips", max_skips, least=1)
+    summed = one_of("mean", "sum")("loss", loss) == "sum"
+    last = one_of("all", "last")("tokens", tokens) == "last"
+    return _train_step(cell, optimizer, restart_rate, max_skips, summed, last)
 
 
 @functools.lru_cache(maxsize=16)  # so that a second run of the same model compiles nothing
 def _train_step(
-    cell: Cell, optimizer: optax.GradientTransformation, restart_rate: float, max_skips: int
+    cell: Cell,
+    optimizer: optax.GradientTransformation,
+    restart_rate: float,
+    max_skips: int,
+    summed: bool,
+    last: bool,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
     def train_step(
         state: TrainState,
@@ -156,15 +171,18 @@ def _train_step(
         noise, restarts = jax.random.split(jax.random.fold_in(state.key, state.step + 1))
         rows = jax.random.bernoulli(restarts, restart_rate, xs.shape[1:])
 
-        def loss_of(params: PyTree) -> tuple[Array, PyTree]:
+        def loss_of(params: PyTree) -> tuple[Array, tuple[Array, PyTree]]:
             begin = rekey(cell, state.carried, noise)
             if restart_rate:  # in here, so that a learnable initial state gets its gradient
                 fresh = cell.initial_state(params, xs.shape[1:], key=noise)
                 begin = select_rows(rows, fresh, begin)
             carried, logits = unroll(cell, params, begin, xs, mask=mask, resets=resets)
-            return cross_entropy(logits, targets, mask).mean, carried
+            counted = slice(-1, None) if last else slice(None)
+            masked = None if mask is None else mask[counted]
+            loss = cross_entropy(logits[counted], targets[counted], masked)
+            return loss.total / rows.size if summed else loss.mean, (loss.mean, carried)
 
-        (loss, carried), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (_, (loss, carried)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         with jax.numpy_dtype_promotion("standard"):  # optax's Adam relies on it
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

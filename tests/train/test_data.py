@@ -7,9 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnjax.train import Vocabulary, read_text, standard_library_text, streams
+from rnnjax.train import (
+    Vocabulary,
+    Words,
+    read_text,
+    sliding_windows,
+    standard_library_docstrings,
+    standard_library_text,
+    streams,
+    words,
+)
 from rnnjax.train import data as data_module
-from rnnjax.train.data import UNKNOWN, check_symbols, iterate
+from rnnjax.train.data import UNKNOWN, check_symbols, read_whole
 
 # --- reading -------------------------------------------------------------------------------------
 
@@ -174,6 +183,72 @@ def test_check_symbols():
         Vocabulary.of("abc").decode([9])
 
 
+# --- words ---------------------------------------------------------------------------------------
+
+
+def test_words_keep_punctuation_and_line_ends():
+    text = "Don't  stop(here):\n\tnaïve_x = 3.5; a\u2019b\r\n<unk> <eos>"
+    want = "Don't stop ( here ) : <eos> naïve_x = 3 . 5 ; a\u2019b <eos> <unk> <eos>"
+    assert list(words(text)) == want.split()
+    assert list(words("")) == list(words(" \t ")) == []
+
+
+@given(st.text())
+def test_no_word_is_lost_or_made(text):
+    printed = "".join(text.replace("<eos>", "").split())
+    assert "".join(w for w in words(text) if w != "<eos>") == printed
+
+
+def test_the_most_frequent_words_are_known():
+    text = "b a a <unk> b c\nd d a"  # a 3; b, d 2; c, the line's end and <unk> 1
+    assert Words.of(text).symbols == ["<eos>", "a", "b", "d", "c"]
+    assert Words.of(text, size=4).symbols == ["<eos>", "a", "b"]
+    assert Words.of(text, min_count=2).symbols == ["<eos>", "a", "b", "d"]
+    assert Words.of("").symbols == ["<eos>"]
+    vocabulary = Words.of(text, size=4)
+    assert len(vocabulary) == 4  # with the unknown one
+    ids = vocabulary.encode("a c\n<unk> b", unknown=True)
+    assert ids.dtype == np.int32
+    assert ids.tolist() == [1, 3, 0, 3, 2]
+    with pytest.raises(ValueError, match=r"the word 'c' \(position 2\) is not in the vocabulary"):
+        vocabulary.encode("a b c")
+    assert Words(vocabulary.symbols).encode("b a").tolist() == [2, 1]
+    with pytest.raises(ValueError, match="vocabulary_size must be an int of at least 2, got 1"):
+        Words.of(text, size=1)
+    for wrong in (["a", "b"], ["<eos>", "a", "a"]):
+        with pytest.raises(ValueError, match="distinct, and the first <eos>"):
+            Words(wrong)
+
+
+def test_words_are_written_as_english_has_them():
+    text = "He said (twice): stop, now!\nIt's 5%."
+    vocabulary = Words.of(text)
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+    ids = vocabulary.encode(text)
+    pieces = [vocabulary.piece(a, b) for a, b in zip((None, *ids), ids, strict=False)]
+    assert "".join(pieces) == text
+    with pytest.raises(ValueError, match=r"symbol 99 at position 0 is outside \[0, "):
+        vocabulary.decode([99])
+
+
+def test_the_documentation_of_the_standard_library(tmp_path, monkeypatch):
+    source = {
+        "a.py": "def f():\n    'Says f.'\nx = 'no'",
+        "b.py": "'B.'",
+        "c.py": "1",
+        "d.py": "'D.'",
+    }
+    for name, content in source.items():
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr(data_module.sysconfig, "get_path", lambda name: str(tmp_path))
+    assert sorted("".join(standard_library_docstrings()).split("\n\n")) == [
+        "",
+        "B.",
+        "D.",
+        "Says f.",
+    ]
+
+
 # --- windows -------------------------------------------------------------------------------------
 
 
@@ -181,7 +256,7 @@ def test_windows_continue_each_other_and_targets_are_one_ahead():
     M, B, T = 103, 4, 5
     source = streams(np.arange(M), B, T)
     assert source.windows == 4  # 25 symbols a stream: 24 targets, 4 whole windows
-    batches = list(iterate(source, 0, source.windows))
+    batches = [source.batch(step) for step in range(source.windows)]
     xs = np.concatenate([inputs for inputs, _, _ in batches])
     targets = np.concatenate([targets for _, targets, _ in batches])
     np.testing.assert_array_equal(targets, xs + 1)
@@ -218,3 +293,38 @@ def test_the_shortest_text_that_will_do():
 def test_sizes_that_will_not_do(batch_size, window, error, message):
     with pytest.raises(error, match=message):
         streams(np.arange(100), batch_size, window)
+
+
+def test_sliding_windows_are_each_taken_once_a_pass():
+    M, N, n, stride = 40, 3, 4, 2
+    source = sliding_windows(np.arange(M), N, n, stride)
+    assert source.windows == 6  # windows start at 0, 2, .. 34: 18 of them
+    passes = []
+    for step in range(2 * source.windows):
+        xs, targets, restart = source.batch(step)
+        assert xs.shape == targets.shape == (n, N)
+        np.testing.assert_array_equal(xs, xs[0] + np.arange(n)[:, None])
+        np.testing.assert_array_equal(targets, xs + 1)
+        assert restart == (step % source.windows == 0)
+        passes.append(xs[0])
+    first, second = (np.concatenate(part) for part in (passes[:6], passes[6:]))
+    assert sorted(first) == sorted(second) == list(range(0, 35, stride))
+    assert first.tolist() != second.tolist()
+    # The order is a function of the step alone: a resumed run takes the same windows.
+    again = sliding_windows(np.arange(M), N, n, stride).batch(7)[0]
+    np.testing.assert_array_equal(again[0], passes[7])
+
+
+def test_the_shortest_text_for_sliding_windows():
+    assert sliding_windows(np.arange(9), 3, 4, 2).windows == 1
+    with pytest.raises(ValueError, match=r"8 tokens, need at least n \+ 1 \+ .* = 9: use a longer"):
+        sliding_windows(np.arange(8), 3, 4, 2)
+    with pytest.raises(ValueError, match="stride must be a positive int, got 0"):
+        sliding_windows(np.arange(9), 3, 4, 0)
+
+
+def test_a_text_in_one_piece(tmp_path):
+    (tmp_path / "a").write_text("one\n")
+    (tmp_path / "b").write_text("two\n")
+    assert read_whole(tmp_path) == "one\ntwo\n"
+    assert read_whole(tmp_path / "b") == "two\n"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import rnnjax
-from rnnjax.train import evaluate
+from rnnjax.train import evaluate, loss_by_position, token_losses, window_losses
 
 V = 6
 MODEL = rnnjax.stack(rnnjax.embed(V, 4), rnnjax.lstm(5), rnnjax.linear(V))
@@ -21,15 +21,19 @@ def symbols(length, seed=0):
     return np.random.default_rng(seed).integers(0, V, length, np.int32)
 
 
-def nats_one_by_one(ids, starts=(0,)):
-    """Mean loss by a plain loop over `cell.step`; the state is fresh at each of `starts`."""
-    step, total = jax.jit(MODEL.step), 0.0
+def each_nats(ids, starts=(0,)):
+    """The loss of each target by a plain loop over `cell.step`; the state is fresh at `starts`."""
+    step, nats = jax.jit(MODEL.step), []
     for t, (symbol, target) in enumerate(itertools.pairwise(ids)):
         if t in starts:
             state = MODEL.initial_state(PARAMS)
         state, logits = step(PARAMS, state, jnp.asarray(symbol))
-        total -= float(jax.nn.log_softmax(logits)[target])
-    return total / (len(ids) - 1)
+        nats.append(-float(jax.nn.log_softmax(logits)[target]))
+    return np.array(nats)
+
+
+def nats_one_by_one(ids, starts=(0,)):
+    return each_nats(ids, starts).mean()
 
 
 @pytest.mark.parametrize("window", [1, 7, 36, 256])
@@ -82,3 +86,35 @@ def test_sizes_that_will_not_do():
         evaluate(MODEL, PARAMS, symbols(9), batch_size=0)
     with pytest.raises(ValueError, match="window must be a positive int, got 0"):
         evaluate(MODEL, PARAMS, symbols(9), window=0)
+
+
+def test_the_loss_of_each_symbol():
+    ids = symbols(38)
+    got = token_losses(MODEL, PARAMS, ids, batch_size=1, window=5)
+    np.testing.assert_allclose(got, each_nats(ids), rtol=1e-5)
+    got = token_losses(MODEL, PARAMS, ids, batch_size=3, window=5)  # parts of 13, 13 and 11
+    np.testing.assert_allclose(got, each_nats(ids, (0, 13, 26)), rtol=1e-5)
+    got = token_losses(MODEL, PARAMS, ids, batch_size=3, window=5, restart_every=4)
+    starts = [p + k for p in (0, 13, 26) for k in (0, 4, 8, 12)]
+    np.testing.assert_allclose(got, each_nats(ids, starts), rtol=1e-5)
+    assert evaluate(MODEL, PARAMS, ids, batch_size=3) == pytest.approx(
+        token_losses(MODEL, PARAMS, ids, batch_size=3).mean(), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize(("window", "batch_size"), [(4, 3), (4, 64), (1, 5), (99, 2)])
+def test_windows_know_nothing_but_the_symbols_in_them(window, batch_size):
+    ids = symbols(20)
+    want = [each_nats(ids[max(0, t + 1 - window) : t + 2])[-1] for t in range(19)]
+    got = window_losses(MODEL, PARAMS, ids, window=window, batch_size=batch_size)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+def test_losses_by_position():
+    losses = np.arange(10.0)
+    mean, count = loss_by_position(losses, 4)
+    np.testing.assert_allclose(mean, [4, 5, 4, 5])  # 0 4 8 | 1 5 9 | 2 6 | 3 7
+    assert count.tolist() == [3, 3, 2, 2]
+    mean, count = loss_by_position(losses, 3, batch_size=2)  # parts 0..4 and 5..9
+    np.testing.assert_allclose(mean, [(0 + 3 + 5 + 8) / 4, (1 + 4 + 6 + 9) / 4, (2 + 7) / 2])
+    assert np.isnan(loss_by_position(losses[:2], 3)[0][2])

@@ -157,6 +157,17 @@ def test_optimizers_are_optax_behind_the_clip(name, rate, clip_norm):
     np.testing.assert_allclose(params["w"], other["w"], rtol=1e-6)
 
 
+def test_entries_are_clipped_before_the_norm():
+    grads = {"w": jnp.array([3.0, -4.0, 0.5])}
+    for clip_norm, scale in ((None, 1.0), (1.5, 1.0), (0.75, 0.5)):
+        tx = optimizer("sgd", 1.0, clip_norm, clip_value=1.0)
+        updates, _ = tx.update(grads, tx.init(grads))
+        np.testing.assert_allclose(updates["w"], scale * np.array([-1.0, 1.0, -0.5]), rtol=1e-6)
+    for wrong in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match="clip_value must be a number, at least 0 and finite"):
+            optimizer("sgd", 0.1, clip_value=wrong)
+
+
 def test_an_unknown_optimizer_names_the_choices():
     for name in ("lion", ["adam"], None):  # a list has no hash
         with pytest.raises(ValueError, match="one of sgd, momentum, rmsprop, adam") as raised:

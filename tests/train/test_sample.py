@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import rnnjax
-from rnnjax.train import Vocabulary, generate
+from rnnjax.train import Vocabulary, Words, generate, generate_batch
 
 VOCABULARY = Vocabulary.of("abcd")
 V = len(VOCABULARY)
@@ -28,7 +28,7 @@ def fixed(logits):
         name="fixed",
         init=lambda key, x_spec: jnp.asarray(logits, jnp.float32),
         initial_state=lambda params, batch_shape=(), *, key=None: jnp.zeros((*batch_shape, 1)),
-        step=lambda params, state, x: (state, params),
+        step=lambda params, state, x: (state, jnp.broadcast_to(params, (*x.shape, len(logits)))),
         x_ndims=0,
     )
 
@@ -63,6 +63,60 @@ def test_draws_follow_the_softmax(temperature):
     assert np.abs(found - p).max() < 4 * np.sqrt(0.25 / length)  # four standard deviations
 
 
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({"top_k": 2}, "bd"),
+        ({"top_k": 9}, "abcd"),
+        ({"top_p": 0.5}, "b"),  # p(b) = 0.51
+        ({"top_p": 0.6}, "bd"),
+        ({"top_p": 1e-9}, "b"),
+        ({"top_k": 3, "top_p": 0.9}, "abd"),  # of the three: b 0.54, d 0.33, a 0.13
+        ({"top_k": 3, "top_p": 0.8}, "bd"),
+        ({"temperature": 0.1, "top_p": 0.99}, "b"),  # after the temperature
+    ],
+)
+def test_only_the_likeliest_are_drawn(options, kept):
+    """The softmax cut off, and what is left in the proportion it had."""
+    logits = np.array([0.1, 1.5, -1.0, 1.0, 9.0])
+    cell, length = fixed(logits), 1000
+    found = collections.Counter(text(cell, cell.init(None, None), length=length, **options))
+    assert "".join(sorted(found)) == kept
+    p = np.exp(logits[["abcd".index(c) for c in kept]] / options.get("temperature", 1.0))
+    shares = np.array([found[c] for c in kept]) / length
+    assert np.abs(shares - p / p.sum()).max() < 4 * np.sqrt(0.25 / length)
+
+
+def test_of_equals_the_first_are_kept():
+    cell = fixed([1.0, 1.0, 1.0, 1.0, 1.0])
+    assert set(text(cell, cell.init(None, None), length=60, top_k=2)) == {"a", "b"}
+
+
+def test_a_batch_is_each_of_its_texts():
+    options = {"length": 25, "temperature": 0.8, "top_k": 3}
+    batch = generate_batch(MODEL, PARAMS, VOCABULARY, "ab", samples=3, seed=4, **options)
+    texts = ["".join(pieces) for pieces in zip(*batch, strict=True)]
+    assert texts == [text(seed=4 + b, **options) for b in range(3)]
+    assert len(set(texts)) == 3
+    with pytest.raises(ValueError, match="samples must be a positive int, got 0"):
+        generate_batch(MODEL, PARAMS, VOCABULARY, "ab", samples=0, length=1)
+
+
+def test_an_unknown_symbol_is_read_only_when_asked_to():
+    assert text(prompt="abx", unknown=True) == text(
+        prompt="ab\N{REPLACEMENT CHARACTER}", unknown=True
+    )
+    assert len(text(prompt="x", unknown=True)) == 40
+
+
+def test_words_come_with_their_blanks():
+    vocabulary = Words.of("a , b")
+    assert vocabulary.symbols == ["<eos>", ",", "a", "b"]
+    cell = fixed([0.0, 0.0, 1.0, 0.0, 9.0])
+    pieces = generate(cell, cell.init(None, None), vocabulary, "b,", length=2, temperature=0)
+    assert list(pieces) == [" a", " a"]
+
+
 @pytest.mark.parametrize("temperature", [1e-6, 1e-37, 1e-60])
 def test_a_temperature_near_0_is_near_the_likeliest(temperature):
     cell = fixed([1.0, 50.0, 60.0, 59.0, 90.0])
@@ -93,10 +147,19 @@ def test_the_text_comes_one_character_at_a_time():
     ("options", "message"),
     [
         ({"prompt": ""}, "prompt needs at least one character"),
+        ({"top_k": -1}, "top_k must be an int of at least 0, got -1"),
+        ({"top_p": 0.0}, r"top_p must be a number in \(0, 1\], got 0\.0"),
+        ({"top_p": 1.5}, r"top_p must be a number in \(0, 1\], got 1\.5"),
         ({"prompt": "abx"}, r"the character 'x' \(position 2\) was not in the training text"),
-        ({"temperature": -0.1}, r"temperature must be at least 0 and finite, got -0\.1"),
-        ({"temperature": float("nan")}, "temperature must be at least 0 and finite, got nan"),
-        ({"temperature": float("inf")}, "temperature must be at least 0 and finite, got inf"),
+        ({"temperature": -0.1}, r"temperature must be a number, at least 0 and finite, got -0\.1"),
+        (
+            {"temperature": float("nan")},
+            "temperature must be a number, at least 0 and finite, got nan",
+        ),
+        (
+            {"temperature": float("inf")},
+            "temperature must be a number, at least 0 and finite, got inf",
+        ),
         ({"length": -1}, "length must be an int of at least 0, got -1"),
     ],
 )

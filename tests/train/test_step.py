@@ -422,3 +422,40 @@ def test_a_loss_that_is_not_finite_is_named_and_carries_nothing_on():
     assert same(state[:4], before)
     with pytest.raises(NonFiniteError, match="the loss is not finite at step 1, the last of 1 "):
         check_finite(state, 1)
+
+
+def test_a_sum_over_time_is_the_mean_times_its_steps():
+    xs, targets = text(T)
+    state = start()
+    params = copied(state.params)
+    (loss, _), grads = gradient(params, copied(state.carried), xs, targets)
+    state, metrics = make_train_step(MODEL, SGD, loss="sum")(state, xs, targets)
+    np.testing.assert_allclose(metrics.loss, loss, rtol=1e-6)  # still nats a token
+    np.testing.assert_allclose(metrics.grad_norm, T * optax.tree.norm(grads), rtol=1e-5)
+    close(state.params, jax.tree.map(lambda p, g: p - T * g, params, grads))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_last_targets_alone_may_count(masked):
+    xs, targets = text(T)
+    mask = jnp.arange(T)[:, None] < jnp.array([T, 5, T]) if masked else None
+    state = start()
+    params = copied(state.params)
+
+    def last(params):
+        _, logits = rnnjax.unroll(MODEL, params, None, xs, mask=mask)
+        nats = -jax.nn.log_softmax(logits[-1])[jnp.arange(B), targets[-1]]
+        return nats.mean() if mask is None else nats[jnp.array([0, 2])].mean()
+
+    loss, grads = jax.value_and_grad(last)(params)
+    step = make_train_step(MODEL, SGD, restart_rate=1.0, tokens="last")
+    state, metrics = step(state, xs, targets, mask)
+    np.testing.assert_allclose(metrics.loss, loss, rtol=1e-6)
+    close(state.params, jax.tree.map(jnp.subtract, params, grads))
+
+
+def test_a_loss_that_will_not_do():
+    with pytest.raises(ValueError, match="loss must be one of mean, sum, got 'max'"):
+        make_train_step(MODEL, SGD, loss="max")
+    with pytest.raises(ValueError, match="tokens must be one of all, last, got 'first'"):
+        make_train_step(MODEL, SGD, tokens="first")

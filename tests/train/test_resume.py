@@ -1,0 +1,225 @@
+"""A run that is stopped, at any moment and in any way, ends where it would have ended."""
+
+import dataclasses
+import json
+import pathlib
+import random
+import shutil
+import time
+
+import jax
+import pytest
+from kill_and_resume import kill_and_resume
+from oracles import assert_bitwise
+
+from rnnjax.train import CheckpointError, LanguageModelConfig, checkpoints, train_language_model
+from rnnjax.train import language_model as language_model_module
+from rnnjax.train.run import load_run, read_config, read_records
+
+LOG = pathlib.Path(__file__).parent.parent / "logs" / "kill_and_resume.log"
+STEPS = 11
+
+
+class Killed(BaseException):
+    """What no `except Exception` catches, like a signal."""
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    """No baselines, no pictures: they are not what is tested here."""
+    monkeypatch.setattr(language_model_module, "plot_training", lambda *_: None)
+    monkeypatch.setattr(language_model_module, "compressors", lambda *_: {})
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    draw = random.Random(0)
+    file = tmp_path_factory.mktemp("text") / "text.txt"
+    file.write_text(" ".join(draw.choice("to be or not that is".split()) for _ in range(300)))
+    return LanguageModelConfig(
+        text=file, hidden_size=6, embedding_size=4, window=5, batch_size=3, optimizer="momentum",
+        learning_rate=0.1, restart_rate=0.5, steps=STEPS, validate_every=4, checkpoint_every=3,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(config, tmp_path_factory):
+    """A run that nothing stopped."""
+    config = dataclasses.replace(config, out=tmp_path_factory.mktemp("runs") / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(language_model_module, "plot_training", lambda *_: None)
+        patch.setattr(language_model_module, "compressors", lambda *_: {})
+        return config, train_language_model(config)
+
+
+def stop(config, step, monkeypatch):
+    """Begins a run and stops it when step `step` is recorded."""
+    evaluate = language_model_module.as_json
+
+    def kill(entry, **options):
+        if entry.get("step") == step:
+            raise Killed
+        return evaluate(entry, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(language_model_module, "as_json", kill)
+        with pytest.raises(Killed):
+            train_language_model(config)
+
+
+def losses(folder):
+    return [(r["step"], r["loss"]) for r in read_records(folder) if "loss" in r]
+
+
+def assert_same_end(run, want):
+    """The same last checkpoint bit for bit, the same losses, figures and sample."""
+    folder, (config, result) = run.folder, want
+    assert_bitwise(load_run(folder).state, load_run(config.out).state)
+    assert losses(folder) == losses(config.out)
+    assert (run.bits, run.sample) == (result.bits, result.sample)
+
+
+@pytest.mark.parametrize("step", [2, 4, 5, 10, STEPS])
+def test_a_run_stopped_anywhere_ends_bit_for_bit(whole, tmp_path, monkeypatch, step):
+    config = dataclasses.replace(whole[0], out=tmp_path / "run")
+    stop(config, step, monkeypatch)
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 11, "los')  # what a kill leaves of a line
+    assert_same_end(train_language_model(config, resume=True), whole)
+
+
+def test_words_windows_and_dropout_resume_as_well(config, tmp_path, monkeypatch):
+    config = dataclasses.replace(
+        config, level="word", cut="sliding", dropout=0.5, tied=True, hidden_size=4, layers=2,
+        optimizer="adam", schedule="halving", halve_after=1, epochs=2, batch_size=40, steps=1,
+        out=tmp_path / "whole",
+    )  # fmt: skip
+    whole = config, train_language_model(config)
+    found = load_run(config.out)
+    assert int(found.state.step) == 2 * 6  # two passes of 266 windows, 6 batches each
+    assert found.vocabulary.symbols[0] == "<eos>"
+    config = dataclasses.replace(config, out=tmp_path / "run")
+    stop(config, 8, monkeypatch)
+    assert_same_end(train_language_model(config, resume=True), whole)
+
+
+def test_a_run_that_ended_is_left_as_it_is(whole, tmp_path):
+    folder = shutil.copytree(whole[0].out, tmp_path / "run")
+    config = dataclasses.replace(whole[0], out=folder)
+    assert_same_end(train_language_model(config, resume=True), whole)
+
+
+def test_seconds_go_on(whole, tmp_path, monkeypatch):
+    config = dataclasses.replace(whole[0], out=tmp_path / "run")
+    stop(config, 8, monkeypatch)
+    train_language_model(config, resume=True)
+    records = [r for r in read_records(config.out) if "seconds" in r]
+    seconds = [r["seconds"] for r in records]
+    assert seconds == sorted(seconds)
+    assert [r["step"] for r in records if r["compiled"]] == [1, 7]  # the last checkpoint is of 6
+
+
+def test_the_latest_and_the_best_are_kept(whole, tmp_path):
+    config, _ = whole
+    steps = [int(p.name.removeprefix("step_")) for p in checkpoints(config.out / "checkpoints")]
+    validations = {r["step"]: r["validation_loss"] for r in read_records(config.out)
+                   if "validation_loss" in r}  # fmt: skip
+    assert set(validations) == {4, 8, 11}
+    best = min(validations, key=validations.get)
+    assert steps == sorted({9, 11, best})
+    assert int(load_run(config.out, best=True).state.step) == best
+    # One that is neither late nor best goes, the best stays, however early it was.
+    meta = json.loads((config.out / "checkpoints" / "step_00000011" / "meta.json").read_text())
+    for step, validation in ((1, 0.5), (2, 0.7), (3, None), (4, 0.6)):
+        language_model_module.save_checkpoint(
+            tmp_path, step, jax.numpy.zeros(2), {**meta["meta"], "validation": validation},
+            keep=2, best="validation",
+        )  # fmt: skip
+    assert [p.name[-1] for p in checkpoints(tmp_path)] == ["1", "3", "4"]
+
+
+def damage(checkpoint, how):
+    file = max((f for f in checkpoint.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)
+    content = bytearray(file.read_bytes())
+    if how == "truncated":
+        del content[len(content) // 2 :]
+    else:
+        content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    return file.name
+
+
+@pytest.mark.parametrize("how", ["truncated", "flipped"])
+def test_a_damaged_checkpoint_is_passed_over(whole, tmp_path, how):
+    folder = shutil.copytree(whole[0].out, tmp_path / "run")
+    *_, before, last = checkpoints(folder / "checkpoints")
+    name = damage(last, how)
+    message = rf"{last} is damaged: .*{name} is not what was written .*; using {before.name}"
+    with pytest.warns(UserWarning, match=message):
+        assert int(load_run(folder).state.step) == int(before.name[-8:])
+    config = dataclasses.replace(whole[0], out=folder)
+    with pytest.warns(UserWarning, match=message):
+        assert_same_end(train_language_model(config, resume=True), whole)
+    for path in checkpoints(folder / "checkpoints"):
+        damage(path, how)
+    with pytest.raises(CheckpointError, match=f"{last} is damaged") as raised:
+        train_language_model(config, resume=True)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["jax", "devices"])
+def test_other_versions_and_devices_are_warned_of(whole, tmp_path, monkeypatch, name):
+    folder = shutil.copytree(whole[0].out, tmp_path / "run")
+    config = dataclasses.replace(whole[0], out=folder)
+    here = {**language_model_module.versions(), name: "another"}
+    monkeypatch.setattr(language_model_module, "versions", lambda: here)
+    with pytest.warns(UserWarning, match=f"{name} is another now and was .*not end bit for bit"):
+        train_language_model(config, resume=True)
+
+
+def test_other_settings_are_warned_of(whole, tmp_path):
+    folder = shutil.copytree(whole[0].out, tmp_path / "run")
+    config = dataclasses.replace(whole[0], out=folder, steps=STEPS + 2, keep=1)
+    with pytest.warns(UserWarning, match=r"^steps is 13 now and was 11: ") as warned:
+        train_language_model(config, resume=True)
+    assert len(warned) == 1  # how many checkpoints stay changes no parameter
+    assert int(load_run(folder).state.step) == STEPS + 2
+    assert read_config(folder)[0].steps == STEPS + 2
+    config = dataclasses.replace(config, hidden_size=7)
+    with (
+        pytest.warns(UserWarning, match=r"hidden_size is 7 now and was 6"),
+        pytest.raises(CheckpointError, match="is of another architecture: "),
+    ):
+        train_language_model(config, resume=True)
+
+
+def test_what_cannot_be_resumed(whole, tmp_path):
+    config, _ = whole
+    with pytest.raises(ValueError, match="out must name the folder of the run to continue"):
+        train_language_model(dataclasses.replace(config, out=None), resume=True)
+    with pytest.raises(ValueError, match=r"holds no run: its config\.json is missing"):
+        train_language_model(dataclasses.replace(config, out=tmp_path), resume=True)
+    (tmp_path / "config.json").write_text('{"config": {"wings": 2, "text": null, "out": null}}')
+    with pytest.raises(ValueError, match=r"config\.json is of no run known here: .*wings"):
+        train_language_model(dataclasses.replace(config, out=tmp_path), resume=True)
+    text = tmp_path / "text"
+    text.write_text(config.text.read_text() + ".")
+    with pytest.raises(ValueError, match=r"the text is not the one that .* was trained on"):
+        train_language_model(dataclasses.replace(config, text=text), resume=True)
+
+
+def test_killed_three_times(tmp_path):
+    with (tmp_path / "log").open("w") as log:
+        assert kill_and_resume(3, 0, 60, tmp_path, log) >= 1
+
+
+@pytest.mark.slow
+def test_killed_twenty_times(tmp_path):
+    start = time.perf_counter()
+    lines = tmp_path / "log"
+    with lines.open("w") as log:
+        kill_and_resume(20, 0, 900, tmp_path, log)
+    with LOG.open("w") as log:
+        log.write(f"20 kills at random moments, seed 0, jax {jax.__version__}\n")
+        log.write(lines.read_text())
+        log.write(f"time: {time.perf_counter() - start:.0f} s\n")
