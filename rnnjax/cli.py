@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import pathlib
 import shlex
@@ -343,9 +344,12 @@ def _train_defaults(words: list[str]) -> Any:
 
 def train(config: LanguageModelConfig, resume: pathlib.Path | None) -> None:
     """`rnnjax train`: trains, then prints what it came to."""
+    import rnnjax
     from rnnjax.train import train_language_model
 
-    # Here, before JAX has looked for its devices, is where they are chosen.
+    with contextlib.suppress(RuntimeError):  # JAX has started: the devices are what they are
+        rnnjax.use_cpu_devices()
+    rnnjax.tune_host_memory()
     if resume is not None:
         config = dataclasses.replace(config, out=resume)
     report(train_language_model(config, resume=resume is not None))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, PyTree, _real, fold_in
+from rnnjax._cell import Array, Cell, PyTree, fold_in, real
 
 HINT = "wrap a function in activation(...)"
 
@@ -58,7 +58,7 @@ def map_floats(f: Callable[..., Any], tree: PyTree, *others: PyTree) -> PyTree:
 
 def probability(what: str, value: Any) -> float:
     """`value` as a float; raises unless it is a number in [0, 1]."""
-    return _real(what, value, "a probability in [0, 1]", lambda p: 0 <= p <= 1)
+    return real(what, value, "a probability in [0, 1]", lambda p: 0 <= p <= 1)
 
 
 def initial_states(

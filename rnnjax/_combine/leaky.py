@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, PyTree, State, _real, cell_factory, one_of
+from rnnjax._cell import Array, Cell, PyTree, State, cell_factory, one_of, real
 from rnnjax._combine._common import Inner, is_floating, map_floats, require_output_of
 from rnnjax._combine._weights import under
 
@@ -28,7 +28,7 @@ class LeakyParams(NamedTuple):
 
 
 def _fraction(what: str, value: Any) -> float:
-    return _real(what, value, "a number in (0, 1]", lambda a: 0 < a <= 1)
+    return real(what, value, "a number in (0, 1]", lambda a: 0 < a <= 1)
 
 
 @cell_factory

@@ -42,6 +42,9 @@ from rnnjax.train.models import tied_readout as tied_readout
 from rnnjax.train.optimizer import clip_by_global_norm as clip_by_global_norm
 from rnnjax.train.optimizer import global_norm as global_norm
 from rnnjax.train.optimizer import optimizer as optimizer
+from rnnjax.train.placement import Placement as Placement
+from rnnjax.train.placement import placed as placed
+from rnnjax.train.placement import placement as placement
 from rnnjax.train.run import Run as Run
 from rnnjax.train.run import load_run as load_run
 from rnnjax.train.sample import generate as generate

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rnnjax import Cell
 from rnnjax.train.data import Streams, Windows
 from rnnjax.train.losses import bits_per_token, perplexity
+from rnnjax.train.placement import placed, placement
 from rnnjax.train.step import Metrics, TrainState, check_finite, make_train_step
 
 Record = dict[str, Any]
@@ -72,6 +73,9 @@ def fit(
         cell, optimizer, restart_rate=restart_rate, max_skips=max_skips, loss=loss, tokens=tokens
     )
     batch_size = source.batch_size
+    where = placement(batch_size)
+    carried = placed(state.carried, where.rows)
+    state = placed(state._replace(carried=()), where.whole)._replace(carried=carried)
     per_step = batch_size * (source.window if tokens == "all" else 1)
     with _Display(steps, clip_norm, per_step, record, unit) as display:
         pending: Metrics | None = None
@@ -80,8 +84,8 @@ def fit(
             if restart and step:  # the text starts again, and so do the streams' states
                 key = jax.random.fold_in(state.key, step)
                 carried = cell.initial_state(state.params, (batch_size,), key=key)
-                state = state._replace(carried=carried)
-            state, metrics = train_step(state, xs, targets)
+                state = state._replace(carried=placed(carried, where.rows))
+            state, metrics = train_step(state, *placed((xs, targets), where.windows))
             if pending is not None:  # one step behind, so that the device never waits for us
                 display.show(step - 1, pending)
             pending = metrics
@@ -102,7 +106,7 @@ def fit(
                     display.save(step, functools.partial(checkpoint, state, nats))
         if pending is not None:
             display.show(steps - 1, pending)
-    return state
+    return placed(state, where.one)
 
 
 class _Display:

@@ -16,15 +16,17 @@ class Placement(NamedTuple):
       whole: of what every device has: parameters, optimizer state, keys.
       rows: of a state, leaves [B, ...].
       windows: of a window, leaves [T, B, ...].
+      one: of what comes out of it again: the first device.
     """
 
     whole: jax.sharding.Sharding | None = None
     rows: jax.sharding.Sharding | None = None
     windows: jax.sharding.Sharding | None = None
+    one: jax.sharding.Sharding | None = None
 
 
 def placement(batch_size: int) -> Placement:
-    """Spreads a batch over all devices: the cores of a CPU after `use_cpu_devices`, or accelerators.
+    """Spreads a batch over all devices: accelerators, or cores after `use_cpu_devices`.
 
     Args:
       batch_size: B.
@@ -42,7 +44,8 @@ def placement(batch_size: int) -> Placement:
         return Placement()
     mesh = jax.make_mesh((devices,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
     specs = (jax.P(), jax.P("rows"), jax.P(None, "rows"))
-    return Placement(*(jax.NamedSharding(mesh, spec) for spec in specs))
+    spread = (jax.NamedSharding(mesh, spec) for spec in specs)
+    return Placement(*spread, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
 
 
 def placed(tree: PyTree, sharding: jax.sharding.Sharding | None) -> PyTree:
