@@ -56,7 +56,7 @@ def scan(
       block: How many steps go through all the stages together: less memory, and arrays that stay
         in cache. None means all of them; `auto` is all of them but for long sequences on a CPU, or
         with `states`. `plan` shows the choice, and why.
-      backward: `deferred` weight gradients, which `auto` takes too, or `autodiff` of the same loops.
+      backward: `deferred` weight gradients (`auto` takes them), or `autodiff` of the same loops.
 
     Returns:
       The state after the last step, and the outputs `[T, ...]`.

@@ -43,9 +43,12 @@ def placement(batch_size: int) -> Placement:
     if devices == 1 or batch_size % devices:
         return Placement()
     mesh = jax.make_mesh((devices,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
-    specs = (jax.P(), jax.P("rows"), jax.P(None, "rows"))
-    spread = (jax.NamedSharding(mesh, spec) for spec in specs)
-    return Placement(*spread, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+    return Placement(
+        whole=jax.NamedSharding(mesh, jax.P()),
+        rows=jax.NamedSharding(mesh, jax.P("rows")),
+        windows=jax.NamedSharding(mesh, jax.P(None, "rows")),
+        one=jax.sharding.SingleDeviceSharding(jax.devices()[0]),
+    )
 
 
 def placed(tree: PyTree, sharding: jax.sharding.Sharding | None) -> PyTree:
