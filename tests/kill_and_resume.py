@@ -27,7 +27,7 @@ from rnnjax.train.run import load_run, read_records
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLAGS = (
-    "--hidden-size 12 --embedding-size 6 --window 6 --batch-size 3 --validate-every 40 "
+    "--hidden-size 12 --embedding-size 6 --window 6 --batch-size 4 --validate-every 40 "
     "--checkpoint-every 3 --learning-rate 0.02"
 ).split()
 

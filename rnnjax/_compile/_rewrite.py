@@ -39,7 +39,8 @@ _SUMS = frozenset({"add", "add_any"})
 def rewrite(program: Program) -> Program:
     """Applies all rules until nothing changes."""
     program = tidy(program)
-    for rule in (transpose_before, product_of_concatenation, reassociated_sum, cut_before):
+    rules = (same_either_way, transpose_before, product_of_concatenation)
+    for rule in (*rules, reassociated_sum, cut_before):
         while changes := _matches(rule, program):
             program = tidy(_replace(program, changes))
     return program
@@ -76,6 +77,15 @@ class Context:
 
 
 Rule = Callable[[Context, Equation], Replacement | None]
+
+
+def same_either_way(context: Context, eqn: Equation) -> Replacement | None:
+    """`select(c, a, a) = a`: a key that a masked step leaves alone is the same at every step."""
+    if eqn.primitive.name != "select_n":
+        return None
+    _, first, *others = eqn.invars
+    same = all(other is first for other in others) and isinstance(first, Var)
+    return ([], (first,)) if same and first.aval == eqn.outvars[0].aval else None
 
 
 def transpose_before(context: Context, eqn: Equation) -> Replacement | None:

@@ -21,10 +21,11 @@ def loops(jaxpr, inside=False):
             yield from loops(inner, inside or eqn.primitive.name == "scan")
 
 
-def executed(cell, key=KEY, xs=XS):
+def executed(cell, key=KEY, xs=XS, **options):
     params = cell.init(KEY, D)
     state = cell.initial_state(params, (B,), key=key)
-    return list(loops(jax.make_jaxpr(lambda *a: rnnjax.unroll(cell, *a))(params, state, xs).jaxpr))
+    run = jax.make_jaxpr(lambda *a: rnnjax.unroll(cell, *a, **options))
+    return list(loops(run(params, state, xs).jaxpr))
 
 
 def kinds(cell, key=KEY):
@@ -46,8 +47,9 @@ RANDOM = {"random_bits", "threefry2x32", "random_fold_in", "random_wrap"}
     ],
     ids=lambda cell: cell.name,
 )
-def test_masks_of_a_sequence_are_drawn_outside_the_loop(cell):
-    inside = {eqn.primitive.name for eqn in executed(cell)}
+@pytest.mark.parametrize("options", [{}, {"lengths": jnp.array([T, 3])}], ids=["", "lengths"])
+def test_masks_of_a_sequence_are_drawn_outside_the_loop(cell, options):
+    inside = {eqn.primitive.name for eqn in executed(cell, **options)}
     assert "dot_general" in inside
     assert not inside & RANDOM
     assert kinds(cell)[0].kind == "invariant"

@@ -75,6 +75,17 @@ def test_different_parameters_are_not_shared():
     assert names(tidy(program_of(step, (), h, XS))).count("slice") == 2
 
 
+def test_a_choice_between_one_value_and_itself_is_none():
+    def step(p, state, x):
+        kept, h = state
+        h = jnp.tanh(h + x * kept)
+        return (jnp.where(x[:, :1] > 0, kept, kept), jnp.where(x > 0, h, state[1])), h
+
+    program = rewrite(program_of(step, (), (H0, H0), XS))
+    assert names(program).count("select_n") == 1
+    assert program.held == {0}, "what is never changed is no carry"
+
+
 def test_weights_come_second_where_rows_were_mapped():
     program = rewrite(program_of(*STEPS["rows"][:4]))
     assert "transpose" not in names(program)
