@@ -103,7 +103,10 @@ def ratios(row: dict, names: list[str]) -> dict[str, tuple[float, float, float]]
 
 
 def table(rows: list[dict]) -> str:
-    """Markdown: milliseconds (least of the rounds' medians), and the ratio to the fastest peer."""
+    """Markdown: milliseconds (least of the rounds' medians), and the ratio to the fastest peer.
+
+    The floor's share is the time of the products alone over that of rnnjax.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row["seconds"]))
     rivals = [name for name in names if name not in ("rnnjax", *SHOWN)]
     head = ["T, B, D, H, layers", *names, "fastest peer / rnnjax [95 %]", "floor share"]
@@ -149,10 +152,10 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=range(len(SIZES)))
     args = parser.parse_args()
     args.kinds = args.kinds or (["lstm"] if args.suite == "third" else ["lstm", "gru", "elman"])
-    rows, about = [], machine()
-    file = RESULTS / f"speed_{args.suite}.json"
-    jobs = [(kind, SIZES[i]) for kind in args.kinds for i in args.sizes]
+    about, file = machine(), RESULTS / f"speed_{args.suite}.json"
+    rows = earlier(file, about, args.kinds)
     show = pairs if args.suite == "third" else table
+    jobs = [(kind, SIZES[i]) for kind in args.kinds for i in args.sizes]
     with Progress(console=Console(stderr=True)) as progress:
         for kind, size in progress.track(jobs, description="comparing"):
             rows += compare(args.suite, kind, size, args.rounds)
@@ -161,11 +164,21 @@ def main() -> None:
             file.write_text(json.dumps({"machine": about, "rows": rows}) + "\n")
     page = [f"# Speed: {args.suite}", "", "Milliseconds: the least of the rounds' medians.", ""]
     page += [f"- {key}: {value}" for key, value in about.items()] + [""]
-    for kind in args.kinds:
+    for kind in dict.fromkeys(row["kind"] for row in rows):
         for mode in MODES:
             chosen = [r for r in rows if r["kind"] == kind and r["mode"] == mode]
             page += [f"## {kind}, {mode}", "", show(chosen)]
     file.with_suffix(".md").write_text("\n".join(page))
+
+
+def earlier(file: pathlib.Path, about: dict, kinds: list[str]) -> list[dict]:
+    """The rows of an earlier run of other kinds, the same day with the same versions."""
+    if not file.exists():
+        return []
+    found, free = json.loads(file.read_text()), {"load"}
+    if any(found["machine"][key] != about[key] for key in about.keys() - free):
+        return []
+    return [row for row in found["rows"] if row["kind"] not in kinds]
 
 
 if __name__ == "__main__":

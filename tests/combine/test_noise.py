@@ -143,12 +143,13 @@ def test_rekey_draws_fresh_masks_each_window():
 
 
 def test_nested_noise_is_independent():
-    """Two dropouts of one kind, one inside the other, and two layers of a stack."""
-    twice = rnnjax.input_dropout(rnnjax.input_dropout(IDENTITY, RATE), RATE)
-    state = twice.initial_state(INPUT, (B,), key=KEY)
-    _, ys = rnnjax.unroll(twice, INPUT, state, ONES)
-    expected, n = (1 - RATE) ** 2, ys.size
-    assert abs((ys != 0).mean() - expected) < 5 * (expected * (1 - expected) / n) ** 0.5
+    """Two dropouts, one inside the other, and two layers of a stack."""
+    for inner, params in ((rnnjax.input_dropout(IDENTITY, RATE), INPUT), (rnnjax.dropout(RATE), ())):
+        twice = rnnjax.input_dropout(inner, RATE)
+        state = twice.initial_state(params, (B,), key=KEY)
+        _, ys = rnnjax.unroll(twice, params, state, ONES)
+        expected, n = (1 - RATE) ** 2, ys.size
+        assert abs((ys != 0).mean() - expected) < 5 * (expected * (1 - expected) / n) ** 0.5
     deep = rnnjax.recurrent_dropout(rnnjax.stack(IDENTITY, IDENTITY), RATE, variational=True)
     state = deep.initial_state((STATE, STATE), (B,), key=KEY)
     state = state._replace(cell=(jnp.ones((B, H)), jnp.ones((B, H))))
