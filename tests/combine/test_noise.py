@@ -144,7 +144,10 @@ def test_rekey_draws_fresh_masks_each_window():
 
 def test_nested_noise_is_independent():
     """Two dropouts, one inside the other, and two layers of a stack."""
-    for inner, params in ((rnnjax.input_dropout(IDENTITY, RATE), INPUT), (rnnjax.dropout(RATE), ())):
+    for inner, params in (
+        (rnnjax.input_dropout(IDENTITY, RATE), INPUT),
+        (rnnjax.dropout(RATE), ()),
+    ):
         twice = rnnjax.input_dropout(inner, RATE)
         state = twice.initial_state(params, (B,), key=KEY)
         _, ys = rnnjax.unroll(twice, params, state, ONES)
