@@ -110,7 +110,8 @@ class Cell(Recipe):
         `jax.ShapeDtypeStruct` (arrays do); an int n means a float vector [n].
       initial_state: `(params, batch_shape=(), *, key=None) -> state`. Every leaf is
         [*batch_shape, ...] and owns its buffer (a buffer used twice cannot be donated).
-      step: `(params, state, x) -> (state, y)`.
+      step: `(params, state, x) -> (state, y)`. Plain equations, without the checks of `unroll`:
+        a state of one row and an input of several broadcast, as they do everywhere in JAX.
       x_ndims: the number of axes of one unbatched input; a pytree prefix of ints when x is a
         tree. All axes before them are batch axes.
       output_of: `state -> y` when y is a function of the new state alone (lstm: h), else None.
