@@ -14,7 +14,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from timing import machine
+from timing import heading, machine
 
 import rnnjax
 
@@ -32,10 +32,8 @@ def seconds(loss, params, xs) -> float:
 
 def main() -> None:
     """Measures, prints and writes the table."""
-    lines = ["# Compile time of a training step", ""]
-    lines += [f"- {key}: {value}" for key, value in machine().items()]
+    lines = heading("Compile time of a training step", machine())
     lines += [
-        "",
         f"LSTM, B = {BATCH}, D = H = {UNITS}; least and median of {ROUNDS} rounds, and the median",
         "ratio of the two in one round.",
         "",

@@ -16,7 +16,7 @@ import time
 import jax
 from rich.console import Console
 from rich.progress import track
-from timing import machine
+from timing import heading, machine
 
 import rnnjax
 
@@ -42,10 +42,8 @@ def main() -> None:
             state = rnnjax.unroll(cell, params, None, xs, **way)[0]
         return (state.h**2).sum()
 
-    lines = ["# Memory of back-propagation through time", ""]
-    lines += [f"- {key}: {value}" for key, value in machine().items()]
+    lines = heading("Memory of back-propagation through time", machine())
     lines += [
-        "",
         f"LSTM, B = {BATCH}, D = H = {UNITS}, float32; gradients for params of a loss on the final",
         "state.",
         "",

@@ -20,7 +20,7 @@ import numpy as np
 import peers
 from rich.console import Console
 from rich.progress import Progress
-from timing import Worker, machine, measure, paired_ratio
+from timing import Worker, heading, machine, measure, paired_ratio
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 
@@ -162,8 +162,8 @@ def main() -> None:
             for row in rows[-len(MODES) :]:
                 progress.console.print(f"{row['kind']}, {row['mode']}\n{show([row])}")
             file.write_text(json.dumps({"machine": about, "rows": rows}) + "\n")
-    page = [f"# Speed: {args.suite}", "", "Milliseconds: the least of the rounds' medians.", ""]
-    page += [f"- {key}: {value}" for key, value in about.items()] + [""]
+    page = heading(f"Speed: {args.suite}", about)
+    page += ["Milliseconds: the least of the rounds' medians.", ""]
     for kind in dict.fromkeys(row["kind"] for row in rows):
         for mode in MODES:
             chosen = [r for r in rows if r["kind"] == kind and r["mode"] == mode]

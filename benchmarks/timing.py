@@ -119,3 +119,8 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions,
     }
+
+
+def heading(title: str, about: Mapping[str, Any]) -> list[str]:
+    """The first lines of a page of results: its title, and what `machine` said."""
+    return [f"# {title}", "", *(f"- {key}: {value}" for key, value in about.items()), ""]

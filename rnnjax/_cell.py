@@ -252,6 +252,11 @@ def _positive(what: str, value: Any) -> float:
     return real(what, value, "a positive number", lambda x: 0 < x < math.inf)
 
 
+def non_negative(what: str, value: Any) -> float:
+    """`value` as a float; raises unless it is a finite number of at least 0."""
+    return real(what, value, "a number, at least 0 and finite", lambda x: 0 <= x < math.inf)
+
+
 def one_of(*choices: str) -> Callable[[str, Any], str]:
     """A check that a value is one of a few names."""
 
@@ -266,6 +271,14 @@ def one_of(*choices: str) -> Callable[[str, Any], str]:
 Size = Annotated[int, functools.partial(natural, least=1)]
 Positive = Annotated[float, _positive]
 Rate = Annotated[float, _rate]
+
+
+def require_cell(what: str, value: Any, hint: str = "call a factory, as in lstm(256)") -> Cell:
+    """The cell; raises TypeError for anything else."""
+    if not isinstance(value, Cell):
+        name = getattr(value, "__name__", type(value).__name__)
+        raise TypeError(f"{what} must be a Cell, got {name}: {hint}")
+    return value
 
 
 def as_spec(x_spec: PyTree) -> PyTree:
@@ -326,6 +339,15 @@ def noise_keys(key: Array | None, batch_shape: tuple[int, ...]) -> Array:
 def fold_in(key: Array, data: jax.typing.ArrayLike) -> Array:
     """`jax.random.fold_in` for any batch of keys; the result is of threefry keys."""
     return jnp.vectorize(jax.random.fold_in)(_threefry(key), data)
+
+
+def draw(key: Array, probability: float, shape: tuple[int, ...]) -> Array:
+    """True with a probability: bool [*B, *shape] from keys [*B], each row from its own."""
+    one = jnp.vectorize(
+        lambda key: jax.random.bernoulli(key, probability, shape),
+        signature=f"()->({','.join(f'f{i}' for i in range(len(shape)))})",
+    )
+    return one(key)
 
 
 def _threefry(key: Array) -> Array:

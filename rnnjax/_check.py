@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from rnnjax._cell import Array, Cell, Params, PyTree, State, is_key, natural
+from rnnjax._cell import Array, Cell, Params, PyTree, State, is_key, natural, require_cell
 
 Shape = tuple[int, ...]
 
@@ -72,9 +72,7 @@ def sequence_sizes(
 
 def check_call(cell: Any, reverse: Any, loop_unroll: Any) -> None:
     """Raises unless the static arguments of `unroll` are of their types."""
-    if not isinstance(cell, Cell):
-        name = getattr(cell, "__name__", type(cell).__name__)
-        raise TypeError(f"cell must be a Cell, got {name}: call a factory, as in lstm(256)")
+    require_cell("cell", cell)
     if not isinstance(reverse, bool):
         raise TypeError(f"reverse must be True or False, got {reverse!r}")
     natural("loop_unroll", loop_unroll, least=1)

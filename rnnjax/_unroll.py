@@ -150,13 +150,18 @@ def _unroll(
     return state, jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, time_axis), ys)
 
 
+def times(time: int, batch: tuple[int, ...]) -> Array:
+    """The steps 0 .. T-1, as [T, 1, ...] to stand beside arrays [*B]."""
+    return jnp.arange(time).reshape(-1, *(1 for _ in batch))
+
+
 def valid_steps(
     time: int, batch: tuple[int, ...], lengths: Array | None, mask: Array | None
 ) -> Array | None:
     """Which steps are real, [T, *B]: those before the length that the mask allows; None for all."""
     if lengths is None:
         return mask
-    within = jnp.arange(time).reshape(-1, *(1 for _ in batch)) < lengths.astype(int)
+    within = times(time, batch) < lengths.astype(int)
     return within if mask is None else mask & within
 
 
@@ -173,7 +178,7 @@ def _restart(cell: Cell, params: Params, state: State, fresh: State) -> State:
 
 def _reversed_resets(resets: Array, valid: Array | None) -> Array:
     """Where a reversed run restarts: before a real step when the next real one is a reset."""
-    steps = jnp.arange(resets.shape[0]).reshape(-1, *(1 for _ in resets.shape[1:]))
+    steps = times(resets.shape[0], resets.shape[1:])
     # Each real step as its time and, in the last bit, its flag: the least to come is the next.
     marks = 2 * steps + resets.astype(int)
     if valid is not None:

@@ -53,8 +53,11 @@ class GenerateConfig:
     def __call__(self) -> None:
         """Writes the text as it comes; several, one below the other when all are done."""
         from rnnjax.train import generate_batch, load_run
+        from rnnjax.train.data import decoded
 
-        prompt = _standard_input() if self.prompt == "-" else self.prompt
+        prompt = self.prompt
+        if prompt == "-":
+            prompt = decoded("the standard input", sys.stdin.buffer.read())
         run = load_run(self.run, best=self.checkpoint == "best")
         texts = generate_batch(
             run.model,
@@ -79,15 +82,6 @@ class GenerateConfig:
         for b, pieces in enumerate(zip(*texts, strict=True)):
             sys.stdout.write(f"--- {b + 1} of {self.samples}, seed {self.seed + b}\n")
             sys.stdout.write(f"{prompt}{''.join(pieces)}\n")
-
-
-def _standard_input() -> str:
-    try:
-        return sys.stdin.buffer.read().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"the standard input is not UTF-8: {error.reason} at byte {error.start}"
-        ) from None
 
 
 @dataclasses.dataclass(frozen=True)

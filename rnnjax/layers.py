@@ -24,10 +24,10 @@ from rnnjax._cell import (
     State,
     as_spec,
     cell_factory,
-    one_of,
     rekey,
 )
 from rnnjax._check import checked_rows, sequence_sizes
+from rnnjax._combine.parallel import Merge, merged
 from rnnjax._unroll import select_rows, unroll, valid_steps
 
 
@@ -128,7 +128,7 @@ def bidirectional(
     forward: Cell,
     backward: Cell | None = None,
     *,
-    merge: Annotated[str, one_of("concat", "sum", "mean", "separate")] = "concat",
+    merge: Merge = "concat",
 ) -> Layer:
     """Runs one cell forwards and another backwards over the same sequence.
 
@@ -193,26 +193,9 @@ def bidirectional(
             run_one(p, xs, state=s, key=k, **rows)
             for run_one, p, s, k in zip(run, params, states, keys, strict=True)
         )
-        return BidirectionalParams(s_f, s_b), _MERGES[merge](y_f, y_b)
+        return BidirectionalParams(s_f, s_b), merged(merge, y_f, y_b)
 
     return Layer(name=name, init=init, apply=apply)
-
-
-def _added(f: Array, b: Array) -> Array:
-    if f.shape != b.shape:
-        raise ValueError(
-            f"the outputs of the directions have {f.shape[-1]} and {b.shape[-1]} features: to add "
-            'them, give both cells one size, or pass merge="concat"'
-        )
-    return f + b
-
-
-_MERGES = {
-    "concat": lambda f, b: jax.tree.map(lambda f, b: jnp.concatenate([f, b], axis=-1), f, b),
-    "sum": lambda f, b: jax.tree.map(_added, f, b),
-    "mean": lambda f, b: jax.tree.map(lambda f, b: _added(f, b) / 2, f, b),
-    "separate": lambda f, b: (f, b),
-}
 
 
 @cell_factory

@@ -14,7 +14,7 @@ import numpy as np
 
 from rnnjax._cell import Array, natural
 from rnnjax._check import check_lengths, checked_rows
-from rnnjax._unroll import select_rows, valid_steps
+from rnnjax._unroll import select_rows, times, valid_steps
 
 
 def pad(
@@ -288,8 +288,7 @@ def _steps(xs: Array, lengths: Any) -> tuple[Array, Array]:
     """The times [T, 1, ...] beside lengths [*B], which are checked and lie in [0, T]."""
     lengths, time = jnp.asarray(lengths), xs.shape[0]
     check_lengths(lengths, time, xs.shape[1 : 1 + lengths.ndim], 0)
-    times = jnp.arange(time).reshape(-1, *(1 for _ in lengths.shape))
-    return times, jnp.clip(lengths.astype(int), 0, time)
+    return times(time, lengths.shape), jnp.clip(lengths.astype(int), 0, time)
 
 
 def mean_pool(ys: Array, *, lengths: Array | None = None, mask: Array | None = None) -> Array:

@@ -47,7 +47,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._cell import Array, Cell, Params, PyTree, State, as_spec, is_key, natural, rekey
+from rnnjax._cell import (
+    Array,
+    Cell,
+    Params,
+    PyTree,
+    State,
+    as_spec,
+    is_key,
+    natural,
+    rekey,
+    require_cell,
+)
+from rnnjax._combine._common import is_floating, map_floats
 from rnnjax._combine._weights import entry
 from rnnjax._unroll import select_rows, unroll
 
@@ -136,8 +148,7 @@ def check_cell(
       >>> sorted({outcome.outcome for outcome in report.outcomes})
       ['holds', 'no noise', 'skipped']
     """
-    if not isinstance(cell, Cell):
-        raise TypeError(f"cell must be a Cell, got {type(cell).__name__}: call a factory, lstm(4)")
+    require_cell("cell", cell)
     skip = (skip,) if isinstance(skip, str) else tuple(skip)
     for name in skip:
         if name not in LAWS:
@@ -202,7 +213,7 @@ class _Case:
         self.cell = cell
         self.counted = dataclasses.replace(cell, step=step)
         self.spec = jax.tree.map(
-            lambda s: jax.ShapeDtypeStruct(s.shape, dtype if _floating(s) else s.dtype),
+            lambda s: jax.ShapeDtypeStruct(s.shape, dtype if is_floating(s) else s.dtype),
             as_spec(x_spec),
         )
         self.batch_shape, self.rows = batch_shape, math.prod(batch_shape)
@@ -345,10 +356,6 @@ def _pairs(what: str, got: PyTree, want: PyTree) -> Iterator[tuple[str, Any, Any
 
 def _at(tree: PyTree, index: Any) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[index], tree)
-
-
-def _floating(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 def _tree(tree: PyTree) -> str:
@@ -566,7 +573,7 @@ def _masked(case: _Case) -> None:
     mask = jnp.asarray(gaps & (np.arange(T)[:, None] < lengths))
 
     def dirty(x: Array, other: Array) -> Array:
-        return select_rows(mask, x, jnp.full_like(x, jnp.nan) if _floating(x) else other)
+        return select_rows(mask, x, jnp.full_like(x, jnp.nan) if is_floating(x) else other)
 
     xs = jax.tree.map(dirty, case.xs, case.inputs((T, case.rows), 2))
     _, got, gradients = case.run(case.params, case.state, xs, **options)
@@ -638,7 +645,7 @@ def _live(case: _Case) -> None:
 def _fill(case: _Case) -> None:
     """Gradients are finite where x is `cell.fill` (zero, unless declared) in the initial state."""
     fill = jax.tree.broadcast(case.cell.fill, case.xs)
-    xs = jax.tree.map(lambda x, f: jnp.full_like(x, f) if _floating(x) else x, case.xs, fill)
+    xs = jax.tree.map(lambda x, f: jnp.full_like(x, f) if is_floating(x) else x, case.xs, fill)
     gradients = case.run(case.params, case.fresh, xs)[2]
     for what, tree in zip(_INPUTS, gradients, strict=True):
         _finite(f"the gradient for {what}", tree)
@@ -700,10 +707,10 @@ def _bfloat16(case: _Case) -> None:
     """With bfloat16 params and x the state keeps its type, and y is close to that of more bits."""
 
     def narrow(tree: PyTree) -> PyTree:
-        return jax.tree.map(lambda a: a.astype(jnp.bfloat16) if _floating(a) else a, tree)
+        return map_floats(lambda a: a.astype(jnp.bfloat16), tree)
 
     def widen(tree: PyTree) -> PyTree:
-        return jax.tree.map(lambda a: a.astype(case.dtype) if _floating(a) else a, tree)
+        return map_floats(lambda a: a.astype(case.dtype), tree)
 
     params, xs = narrow(case.params), narrow(case.xs)
     state = case.cell.initial_state(params, (case.rows,), key=case.key)

@@ -211,8 +211,8 @@ FAULTS = [
     Fault(
         "dropout: rate and 1 - rate swapped",
         DROPOUT,
-        "bernoulli(key, 1 - rate,",
-        "bernoulli(key, rate,",
+        "draw(key, 1 - rate,",
+        "draw(key, rate,",
         NOISE,
     ),
     Fault(
@@ -241,8 +241,8 @@ FAULTS = [
     Fault(
         "bidirectional: the next layer is fed the forward half alone",
         LAYERS,
-        "jnp.concatenate([f, b], axis=-1)",
-        "jnp.concatenate([f, 0 * b], axis=-1)",
+        "merged(merge, y_f, y_b)",
+        "merged(merge, y_f, jax.tree.map(lambda b: 0 * b, y_b))",
         DIRECTIONS,
     ),
     Fault(

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, PyTree, fold_in, real
+from rnnjax._cell import Array, Cell, PyTree, fold_in, real, require_cell
 
-HINT = "wrap a function in activation(...)"
-
-
-def require_cell(what: str, value: Any, hint: str = f"call a factory, as in lstm(256), or {HINT}"):
-    """The cell; raises TypeError for anything else."""
-    if not isinstance(value, Cell):
-        name = getattr(value, "__name__", type(value).__name__)
-        raise TypeError(f"{what} must be a Cell, got {name}: {hint}")
-    return value
+_WRAP = "wrap a function in activation(...)"
+HINT = f"call a factory, as in lstm(256), or {_WRAP}"
 
 
 def require_cells(what: str, value: tuple[Any, ...]) -> tuple[Cell, ...]:
@@ -27,12 +21,12 @@ def require_cells(what: str, value: tuple[Any, ...]) -> tuple[Cell, ...]:
         name = what.partition(":")[0]
         raise ValueError(f"{name} needs at least one cell, got none")
     for i, cell in enumerate(value):
-        hint = f"{HINT}, unpack a list of cells: {what.partition(':')[0]}(*cells)"
+        hint = f"{_WRAP}, unpack a list of cells: {what.partition(':')[0]}(*cells)"
         require_cell(f"{what}[{i}]", cell, hint)
     return value
 
 
-Inner = Annotated[Cell, require_cell]
+Inner = Annotated[Cell, functools.partial(require_cell, hint=HINT)]
 Inners = Annotated[Cell, require_cells]  # of `*cells`
 
 

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell, Params, PyTree, State, fold_in, noise_keys
@@ -70,12 +69,3 @@ def noisy(
         step=noisy_step,
         output_of=None if inner is None else lambda state: inner(state.cell),
     )
-
-
-def draw(key: Array, probability: float, shape: tuple[int, ...]) -> Array:
-    """True with a probability: bool [*B, *shape] from keys [*B], each row from its own."""
-    one = jnp.vectorize(
-        lambda key: jax.random.bernoulli(key, probability, shape),
-        signature=f"()->({','.join(f'f{i}' for i in range(len(shape)))})",
-    )
-    return one(key)

@@ -8,9 +8,20 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, Params, PyTree, Size, as_spec, cell_factory, fold_in, one_of
+from rnnjax._cell import (
+    Array,
+    Cell,
+    Params,
+    PyTree,
+    Size,
+    as_spec,
+    cell_factory,
+    draw,
+    fold_in,
+    one_of,
+)
 from rnnjax._combine._common import Inner, is_floating, probability
-from rnnjax._combine._noise import draw, noisy
+from rnnjax._combine._noise import noisy
 
 
 class FeedbackState(NamedTuple):
@@ -57,8 +68,7 @@ def feedback(
       A Cell with the cell's parameters, whose `NoisyState` holds a `FeedbackState`.
 
     Raises:
-      TypeError: an argument is of the wrong type; or, in a step, the input is no pair where
-        `forcing` is above 0.
+      TypeError: an argument is of the wrong type; or, with `forcing`, an input is no pair.
       ValueError: an argument is out of range; or, in a step, the output is not [*B, size].
 
     Example:
@@ -114,28 +124,26 @@ def feedback(
     def pair(x: PyTree) -> tuple[Any, Any]:
         if not forcing:
             return x, None
-        if not isinstance(x, tuple) or len(x) != 2:
-            got = type(x).__name__
-            raise TypeError(f"{name} needs pairs (x_t, d_t), d_t the true y_(t-1), got {got}")
-        return x
+        if isinstance(x, tuple) and len(x) == 2:
+            return x
+        raise TypeError(f"{name} needs pairs (x_t, d_t), d_t the target, got {type(x).__name__}")
 
     def chosen(key: Array | None, y: Array) -> Array:
         if feed == "output":
             return y
+        index = y.argmax(-1)
         if feed == "sample" and key is not None:
             sample = jnp.vectorize(jax.random.categorical, signature="(),(k)->()")
             index = sample(fold_in(key, 1), y)
-        else:
-            index = y.argmax(-1)
         return jax.nn.one_hot(index, size, dtype=y.dtype)
 
-    output_of = cell.output_of
+    inner = cell.output_of
     looped = dataclasses.replace(
         cell,
         init=init_params,
         initial_state=initial_state,
         x_ndims=(1, 1) if forcing else 1,
-        output_of=None if output_of is None else lambda state: output_of(state.cell),
+        output_of=None if inner is None else lambda state: inner(state.cell),
         fill=(cell.fill, 0.0) if forcing else cell.fill,
     )
     return noisy(looped, name, step, fresh=True)

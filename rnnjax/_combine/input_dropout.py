@@ -7,9 +7,9 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, Params, PyTree, Rate, State, cell_factory, fold_in
+from rnnjax._cell import Array, Cell, Params, PyTree, Rate, State, cell_factory, draw, fold_in
 from rnnjax._combine._common import Inner, is_floating
-from rnnjax._combine._noise import draw, noisy
+from rnnjax._combine._noise import noisy
 from rnnjax.cells._common import flag
 
 

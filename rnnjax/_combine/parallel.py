@@ -11,21 +11,35 @@ from rnnjax._cell import Array, Cell, PyTree, cell_factory, one_of
 from rnnjax._combine._common import Inners, initial_states
 from rnnjax._combine._weights import under
 
+
+def _added(*ys: Array) -> Array:
+    """Their sum; raises ValueError rather than broadcast."""
+    for y in ys[1:]:
+        if y.shape != ys[0].shape:
+            raise ValueError(
+                f"outputs of {ys[0].shape[-1]} and {y.shape[-1]} features cannot be added: give "
+                'the cells one size, or pass merge="concat"'
+            )
+    return sum(ys[1:], start=ys[0])
+
+
 _MERGES: dict[str, Any] = {
     "concat": lambda *ys: jax.tree.map(lambda *y: jnp.concatenate(y, axis=-1), *ys),
-    "sum": lambda *ys: jax.tree.map(lambda *y: sum(y[1:], start=y[0]), *ys),
-    "mean": lambda *ys: jax.tree.map(lambda *y: sum(y[1:], start=y[0]) / len(y), *ys),
+    "sum": lambda *ys: jax.tree.map(_added, *ys),
+    "mean": lambda *ys: jax.tree.map(lambda *y: _added(*y) / len(y), *ys),
     "separate": lambda *ys: ys,
 }
+Merge = Annotated[Literal["concat", "sum", "mean", "separate"], one_of(*_MERGES)]
+
+
+def merged(merge: str, *ys: PyTree) -> PyTree:
+    """The outputs as one; those of several dtypes in the widest, as a mixed precision means it."""
+    with jax.numpy_dtype_promotion("standard"):
+        return _MERGES[merge](*ys)
 
 
 @cell_factory
-def parallel(
-    *cells: Inners,
-    merge: Annotated[
-        Literal["concat", "sum", "mean", "separate"], one_of("concat", "sum", "mean", "separate")
-    ] = "concat",
-) -> Cell:
+def parallel(*cells: Inners, merge: Merge = "concat") -> Cell:
     """Gives one input to several cells and merges what they make of it.
 
         s^k_t, u^k_t = cell_k(s^k_{t-1}, x_t)        k = 1 .. K
@@ -44,7 +58,8 @@ def parallel(
     Raises:
       TypeError: an argument is not a Cell.
       ValueError: there is no cell, `merge` is an unknown name, or the cells disagree on the axes
-        of an input (`x_ndims`) or on what stands for a missing one (`fill`).
+        of an input (`x_ndims`) or on what stands for a missing one (`fill`); or, in a step,
+        outputs to be added differ in size.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnnjax
@@ -75,12 +90,12 @@ def parallel(
     def step(params: tuple, state: tuple, x: PyTree) -> tuple[tuple, PyTree]:
         each = [cell.step(p, s, x) for cell, p, s in zip(cells, params, state, strict=True)]
         state, ys = zip(*each, strict=True)
-        return state, _MERGES[merge](*ys)
+        return state, merged(merge, *ys)
 
     outputs = [cell.output_of for cell in cells if cell.output_of is not None]
 
     def output_of(state: tuple) -> PyTree:
-        return _MERGES[merge](*(out(s) for out, s in zip(outputs, state, strict=True)))
+        return merged(merge, *(out(s) for out, s in zip(outputs, state, strict=True)))
 
     names = [cell.name for cell in cells] + [merge] * (merge != "concat")
     return Cell(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from rnnjax._cell import Array, Cell, Params, PyTree, Rate, State, cell_factory, fold_in
+from rnnjax._cell import Array, Cell, Params, PyTree, Rate, State, cell_factory, draw, fold_in
 from rnnjax._combine._common import Inner
-from rnnjax._combine._noise import draw, noisy
+from rnnjax._combine._noise import noisy
 from rnnjax._combine._weights import Recurrent, change_recurrent, require_recurrent
 from rnnjax.cells._common import flag
 

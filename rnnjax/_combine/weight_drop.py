@@ -7,9 +7,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, Params, PyTree, Rate, State, _rate, cell_factory, fold_in
-from rnnjax._combine._common import Inner, require_cell
-from rnnjax._combine._noise import draw, noisy
+from rnnjax._cell import (
+    Array,
+    Cell,
+    Params,
+    PyTree,
+    Rate,
+    State,
+    _rate,
+    cell_factory,
+    draw,
+    fold_in,
+    require_cell,
+)
+from rnnjax._combine._common import HINT, Inner
+from rnnjax._combine._noise import noisy
 from rnnjax._combine._weights import Recurrent, change_recurrent, require_recurrent
 
 
@@ -100,7 +112,7 @@ def drop_weights(cell: Cell, params: Params, rate: float, *, key: Array) -> Para
       Merity, Keskar & Socher, Regularizing and Optimizing LSTM Language Models, ICLR 2018,
       arXiv:1708.02182.
     """
-    require_recurrent("drop_weights", require_cell("drop_weights: cell", cell))
+    require_recurrent("drop_weights", require_cell("drop_weights: cell", cell, HINT))
     rate = _rate("drop_weights: rate", rate)
 
     def dropped(i: int, w: Array) -> Array:

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, Params, PyTree, State, _rate, cell_factory, fold_in
+from rnnjax._cell import Array, Cell, Params, PyTree, State, _rate, cell_factory, draw, fold_in
 from rnnjax._combine._common import Inner, is_floating, require_output_of
-from rnnjax._combine._noise import draw, noisy
+from rnnjax._combine._noise import noisy
 
 
 def _rates(what: str, value: Any) -> Any:

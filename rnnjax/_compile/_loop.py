@@ -121,7 +121,7 @@ class Loop:
         return (last, outs), factors
 
     def multiply(self, product: int, factor: Any, weight: Any, turned: Any = None) -> Any:
-        """One product at one step, by its weight or by a part of it."""
+        """One product at one step."""
         position, factor_var, _ = self.products[product]
         eqn = self.eqns[position]
         if weight_is_second(eqn, factor_var):

@@ -6,9 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-
-from rnnjax._compile._primitives import PRODUCTS, flops, nbytes, worth_keeping
+from rnnjax._compile._primitives import PRODUCTS, flops, nbytes, on_cpu, worth_keeping
 from rnnjax._compile._rewrite import rewrite
 from rnnjax._compile._schedule import Schedule, Stage, schedule
 from rnnjax._compile._static import Static
@@ -189,10 +187,10 @@ def _block(found: Schedule, length: int, save: str) -> tuple[int | None, str]:
     """
     outside = [stage for stage in found.stages if stage.kind == "parallel"]
     per_step = sum(nbytes(v) for stage in outside for v in stage.writes)
-    if not _on_cpu() or not found.loops or per_step * length <= _SMALL:
+    if not on_cpu() or not found.loops or per_step * length <= _SMALL:
         if save == "states":
             return math.isqrt(length), "states and blocks take the same memory"
-        return None, "what stages hand on is small" if _on_cpu() else "fewest launches"
+        return None, "what stages hand on is small" if on_cpu() else "fewest launches"
     rows = [found.rows(eqn) for stage in outside for eqn in stage.eqns]
     wanted = max(_CACHE // per_step, _ROWS // max(rows, default=1), 1)
     # A shorter last block would be compiled as a second program: only a divisor of T will do.
@@ -201,10 +199,6 @@ def _block(found: Schedule, length: int, save: str) -> tuple[int | None, str]:
     if not divisors:
         return None, f"no block near {wanted} steps divides {length}"
     return min(divisors, key=lambda size: abs(math.log(size / wanted))), "blocks stay in cache"
-
-
-def _on_cpu() -> bool:
-    return jax.default_backend() == "cpu"
 
 
 def _nothing_gained(found: Schedule, defer: bool) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax
+
 from rnnjax._compile._trace import Atom, Equation, derivative_rule, subprograms, type_of
 
 # One output element from one element of each operand (operands of shape () are shared).
@@ -66,6 +68,11 @@ def mappable(eqn: Equation, orders: int = _ORDERS) -> bool:
         return False
     rule = derivative_rule(eqn) if orders else []
     return rule is not None and all(mappable(inner, orders - 1) for inner in rule)
+
+
+def on_cpu() -> bool:
+    """Whether programs run on a CPU, where what is tuned for its caches pays."""
+    return jax.default_backend() == "cpu"
 
 
 def worth_keeping(primitive: Any, *_: Any, **__: Any) -> bool:

@@ -19,6 +19,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from rnnjax._compile._primitives import on_cpu
 from rnnjax._compile._trace import Equation, Var, type_of
 
 # A transposed copy pays as long as it stays in a core's cache beside everything else.
@@ -42,7 +43,7 @@ def by_weight(eqn: Equation, factor: Any, weight: Any, turned: Any = None) -> An
 
 def turns(eqn: Equation, factor: Var) -> bool:
     """Whether the derivative of a product in a loop gains from a transposed copy of its weight."""
-    if jax.default_backend() != "cpu" or not weight_is_second(eqn, factor):
+    if not on_cpu() or not weight_is_second(eqn, factor):
         return False
     a, w = map(type_of, eqn.invars)
     matrices = eqn.params["dimension_numbers"] == (((a.ndim - 1,), (0,)), ((), ())) and w.ndim == 2
@@ -59,11 +60,11 @@ def _product(options: Options, factor: Any, weight: Any, turned: Any) -> Any:
 def _jvp(options: Options, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     (factor, weight, turned), (d_factor, d_weight, _) = primals, tangents
     given, terms = dict(options), []
-    if not isinstance(d_factor, SymbolicZero) and turned is None:
-        terms.append(lax.dot_general(d_factor, weight, **given))
-    elif not isinstance(d_factor, SymbolicZero):
-        numbers = (((factor.ndim - 1,), (1,)), ((), ()))
-        terms.append(lax.dot_general(d_factor, turned, **{**given, "dimension_numbers": numbers}))
+    if not isinstance(d_factor, SymbolicZero):
+        by, other = weight, {}
+        if turned is not None:
+            by, other = turned, {"dimension_numbers": (((factor.ndim - 1,), (1,)), ((), ()))}
+        terms.append(lax.dot_general(d_factor, by, **{**given, **other}))
     if not isinstance(d_weight, SymbolicZero):
         # Where the mesh is part of the types, the derivative's placement is left to autodiff.
         placed = not jax.typeof(factor).sharding.mesh.empty

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, Rate, cell_factory, fold_in, noise_keys
+from rnnjax._cell import Array, Cell, Rate, cell_factory, draw, fold_in, noise_keys
 
 
 class DropoutState(NamedTuple):
@@ -69,12 +68,8 @@ def dropout(rate: Rate) -> Cell:
         after = DropoutState(state.key, state.t + 1)
         if not state.key.shape[-1]:  # evaluation
             return after, x
-        features = x.shape[state.t.ndim :]
-        draw = jnp.vectorize(
-            lambda key: jax.random.bernoulli(key, 1 - rate, features),
-            signature=f"()->({','.join(f'f{i}' for i in range(len(features)))})",
-        )
-        kept = draw(fold_in(state.key[..., 0], state.t))
+        key = fold_in(state.key[..., 0], state.t)
+        kept = draw(key, 1 - rate, x.shape[key.ndim :])
         return after, jnp.where(kept, x / (1 - rate), 0)
 
     return Cell(name=f"dropout({rate})", init=init_params, initial_state=initial_state, step=step)

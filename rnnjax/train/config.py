@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import pathlib
 from typing import Any, Literal
 
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rnnjax._cell import Cell, natural, one_of, real
+from rnnjax._cell import Cell, natural, non_negative, one_of
 from rnnjax.train.data import Streams, Vocabulary, Windows, Words, sliding_windows, streams
 from rnnjax.train.models import recurrent_language_model
 from rnnjax.train.optimizer import optimizer
@@ -100,8 +99,7 @@ class LanguageModelConfig:
             natural(name, getattr(self, name))
         for name, choices in (("level", LEVELS), ("cut", ("streams", "sliding"))):
             one_of(*choices)(name, getattr(self, name))
-        wanted = "a number, at least 0 and finite"
-        real("init_scale", self.init_scale, wanted, lambda x: 0 <= x < math.inf)
+        non_negative("init_scale", self.init_scale)
         self.transformation()
 
     def vocabulary(self, text: str) -> Vocabulary | Words:

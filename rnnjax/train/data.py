@@ -158,11 +158,17 @@ def _read_files(path: pathlib.Path) -> dict[str, str]:
 
 def _decode(path: pathlib.Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from None
+        return decoded(path, path.read_bytes())
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def decoded(what: object, data: bytes) -> str:
+    """The text of UTF-8; raises ValueError with the byte where it is not."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{what} is not UTF-8: {error.reason} at byte {error.start}") from None
 
 
 def _split_files(texts: dict[str, str]) -> Text:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from typing import Any
 
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rnnjax._cell import at_least_float32, real
+from rnnjax._cell import at_least_float32, non_negative
 
 Array = jax.Array
 PyTree = Any
@@ -68,8 +67,7 @@ def optimizer(
         ("clip_norm", clip_norm, clip_by_global_norm),
     ):
         if threshold is not None:
-            wanted = "a number, at least 0 and finite"
-            threshold = real(what, threshold, wanted, lambda x: 0 <= x < math.inf)
+            threshold = non_negative(what, threshold)
         if threshold:
             clips.append(clip(threshold))
     last = OPTIMIZERS[name](learning_rate)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax import Cell
-from rnnjax._cell import natural, real
+from rnnjax._cell import natural, non_negative, real
 from rnnjax.train.data import Vocabulary, Words
 
 Array = jax.Array
@@ -96,8 +95,7 @@ def generate_batch(
     symbols = vocabulary.encode(prompt, unknown=unknown)
     if not len(symbols):
         raise ValueError(f"prompt needs at least one {vocabulary.unit}")
-    wanted = "a number, at least 0 and finite"
-    temperature = real("temperature", temperature, wanted, lambda x: 0 <= x < math.inf)
+    temperature = non_negative("temperature", temperature)
     top_p = real("top_p", top_p, "a number in (0, 1]", lambda x: 0 < x <= 1)
     top_k, length = natural("top_k", top_k), natural("length", length)
     draw = functools.partial(

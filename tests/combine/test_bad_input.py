@@ -49,6 +49,12 @@ TABLE = [
      r"cells\[0\].*list.*parallel\(\*cells\)"),
     ("merge", lambda: rnnjax.parallel(CELL, merge="max"), ValueError,
      r"merge .*concat, sum.*'max'"),
+    *(
+        (f"sizes to be added, {merge}",
+         lambda merge=merge: run(rnnjax.parallel(CELL, rnnjax.gru(1), merge=merge)), ValueError,
+         r"4 and 1 features cannot be added")
+        for merge in ("sum", "mean")
+    ),
     ("x_ndims", lambda: rnnjax.parallel(CELL, rnnjax.embed(3, 4)), ValueError,
      r"cells\[1\], embed\(3, 4\), has x_ndims=0, but lstm\(4\) has 1"),
     ("shortcut", lambda: run(rnnjax.residual(CELL)), ValueError,

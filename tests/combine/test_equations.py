@@ -55,6 +55,13 @@ def test_parallel_equations(merge):
     assert_close(rnnjax.unroll(cell, params, None, xs)[1], want)
 
 
+def test_parallel_merges_dtypes_to_the_widest():
+    cell = rnnjax.parallel(rnnjax.cast(GRU, "bfloat16"), rnnjax.elman(H))
+    ys = rnnjax.unroll(cell, parameters(cell), None, inputs(T, B, D))[1]
+    assert ys.dtype == inputs(T, B, D).dtype
+    assert ys.shape[-1] == 2 * H
+
+
 @pytest.mark.parametrize("learn", ["no", "scalar", "unit"])
 def test_leaky_equations(learn):
     cell = rnnjax.leaky(GRU, 0.3, learn=learn)
