@@ -61,7 +61,7 @@ def _cores() -> int:
 
 
 # The names of glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 
 def tune_host_memory(keep: bool = True) -> bool:
@@ -70,7 +70,8 @@ def tune_host_memory(keep: bool = True) -> bool:
     XLA allocates the temporaries of each call anew. For large ones the C library asks the kernel,
     which hands out zeroed pages one fault at a time: more time than the arithmetic on them. With
     this the pages of the last call serve the next one. The price is that the process stays as
-    large as it ever was. It acts on the whole process and may be called at any time.
+    large as it ever was. It acts on the whole process; best before JAX makes its first array,
+    since threads that run already keep heaps of their own, which end at 64 MB.
 
     Args:
       keep: False restores the allocator's defaults, and gives free memory back.
@@ -85,16 +86,17 @@ def tune_host_memory(keep: bool = True) -> bool:
       True
 
     Reference:
-      mallopt(3): M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD.
+      mallopt(3): M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD, M_ARENA_MAX.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         libc = ctypes.CDLL(None)
         libc.gnu_get_libc_version  # noqa: B018  (other C libraries have mallopt, and ignore it)
         settings = (
-            # Nothing is mapped on its own, and the heap never shrinks.
-            {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 64 << 20}
+            # Nothing is mapped on its own, the heap never shrinks, and threads share the one that
+            # can grow: any other ends at 64 MB.
+            {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 64 << 20, _M_ARENA_MAX: 1}
             if keep
-            else {_M_MMAP_MAX: 65536, _M_TRIM_THRESHOLD: 128 << 10, _M_TOP_PAD: 0}
+            else {_M_MMAP_MAX: 65536, _M_TRIM_THRESHOLD: 128 << 10, _M_TOP_PAD: 0, _M_ARENA_MAX: 0}
         )
         done = [libc.mallopt(name, value) == 1 for name, value in settings.items()]
         if not keep:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 from jax import lax
 
 from rnnjax._compile._trace import Equation, type_of
@@ -17,15 +18,27 @@ class Cut(NamedTuple):
     axis: int
     ranges: tuple[tuple[int, int, int], ...]
 
-    def of(self, value: Any, axis: int | None = None) -> list[Any]:
-        """The pieces of `value`, cut along `axis` if that is another one for it."""
-        axis = self.axis if axis is None else axis
+    def of(self, value: Any) -> list[Any]:
+        """The pieces of `value`."""
         bounds = [0, *(stop for _, stop, _ in self.ranges)]
         adjoining = self.ranges == tuple((a, b, 1) for a, b in itertools.pairwise(bounds))
-        if adjoining and bounds[-1] == value.shape[axis]:
+        if adjoining and bounds[-1] == value.shape[self.axis]:
             # One split transposes to one concatenation.
-            return list(lax.split(value, [b - a for a, b, _ in self.ranges], axis))
-        return [lax.slice_in_dim(value, *piece, axis=axis) for piece in self.ranges]
+            return list(lax.split(value, [b - a for a, b, _ in self.ranges], self.axis))
+        return [lax.slice_in_dim(value, *piece, axis=self.axis) for piece in self.ranges]
+
+    def joined(self, pieces: Mapping[int, Any], whole: Any) -> Any:
+        """The transpose of `of`: an array like `whole` of some of its pieces, and zeros."""
+        given = [pieces.get(i, lax.full_like(p, 0)) for i, p in enumerate(self.of(whole))]
+        return jax.linear_transpose(self.of, whole)(given)[0]
+
+
+def disjoint(cuts: Sequence[Cut | None]) -> bool:
+    """Whether all are cuts, along one axis, and no element is in two pieces."""
+    known = [cut for cut in cuts if cut]
+    ranges = sorted(piece for cut in known for piece in cut.ranges)
+    apart = all(stop <= start for (_, stop, _), (start, _, _) in itertools.pairwise(ranges))
+    return len(known) == len(cuts) and len({cut.axis for cut in known}) < 2 and apart
 
 
 def cut_of(eqn: Equation) -> Cut | None:
@@ -55,16 +68,3 @@ def cut_operand(cut: Cut, value: Any, whole: Sequence[int]) -> list[Any]:
     if value.ndim == 0 or value.shape[cut.axis] != whole[cut.axis]:
         return [value] * len(cut.ranges)
     return cut.of(value)
-
-
-def cut_broadcast(cut: Cut, value: Any, whole: Sequence[int], axes: Sequence[int]) -> list[Any]:
-    """Cuts `lax.broadcast_in_dim(value, whole, axes)` before broadcasting."""
-    own = [i for i, axis in enumerate(axes) if axis == cut.axis and value.shape[i] != 1]
-    pieces = cut.of(value, own[0]) if own else [value] * len(cut.ranges)
-    shapes = [
-        [*whole[: cut.axis], len(range(*piece)), *whole[cut.axis + 1 :]] for piece in cut.ranges
-    ]
-    return [
-        lax.broadcast_in_dim(piece, shape, axes)
-        for piece, shape in zip(pieces, shapes, strict=True)
-    ]

@@ -7,8 +7,8 @@ waits for: dW = Σ_t a_tᵀ dz_t is one product once all dz_t are known.
 The derivative rule below says so in forward form, which keeps every composition of `jvp`, `vjp`,
 `vmap` and `checkpoint` working: the loop is linearised with its weights held constant, and what
 the weights' tangents add, `a_t @ dW`, is computed for all of time at once. It enters the linear
-loop through the tangent of an input that is added to `z_t` anyway, or else through a *tap*, a zero
-added to `z_t`. Transposing that product is the deferred gradient.
+loop through a *tap*, a zero added to `z_t`, together with the tangents of inputs that are added to
+`z_t` anyway. Transposing that product is the deferred gradient.
 """
 
 from __future__ import annotations
@@ -52,9 +52,11 @@ def deferred(schedule: Schedule, stage: Stage, clock: Clock) -> LoopRunner:
     def rule(primals: tuple[Values, ...], tangents: tuple[Values, ...]) -> tuple[Any, Any]:
         weights, consts, carry, xs = primals
         d_weights, d_consts, d_carry, d_xs = map(_nonzero, tangents)
-        sinks = {i: loop.sinks(i) for i in d_weights}
-        taps = [s.var for i in sinks for s in sinks[i] if s.through is None]
-        inlets = {loop.xs.index(s.through) for i in sinks for s in sinks[i] if s.through}
+        # What flows into a product arrives with what its weight adds: one array, not one a gate.
+        arriving = {
+            i: {inlet: d_xs.pop(inlet.x) for inlet in loop.inlets(i) if inlet.x in d_xs}
+            for i in d_weights
+        }
 
         def tapped(consts_: Any, carry_: Any, xs_: Any, taps_: Values) -> Any:
             return loop.run(
@@ -62,7 +64,7 @@ def deferred(schedule: Schedule, stage: Stage, clock: Clock) -> LoopRunner:
                 _updated(consts, consts_),
                 _updated(carry, carry_),
                 _updated(xs, xs_),
-                dict(zip(taps, taps_, strict=True)),
+                dict(zip(map(loop.out, d_weights), taps_, strict=True)),
                 list(d_weights),
             )
 
@@ -70,18 +72,14 @@ def deferred(schedule: Schedule, stage: Stage, clock: Clock) -> LoopRunner:
             tapped,
             {i: consts[i] for i in d_consts},
             {i: carry[i] for i in d_carry},
-            {i: xs[i] for i in {*d_xs, *inlets}},
-            [loop.zero(var) for var in taps],
+            {i: xs[i] for i in d_xs},
+            [loop.zero(loop.out(i)) for i in d_weights],
             has_aux=True,
         )
-        d_taps = []
-        for (i, d_weight), factor in zip(d_weights.items(), factors, strict=True):
-            for sink, gain in zip(sinks[i], loop.gains(sinks[i], factor, d_weight), strict=True):
-                if sink.through is None:
-                    d_taps.append(gain)
-                else:
-                    x = loop.xs.index(sink.through)
-                    d_xs[x] = d_xs[x] + gain if x in d_xs else gain
+        d_taps = [
+            loop.gain(i, factor, d_weight, arriving[i])
+            for (i, d_weight), factor in zip(d_weights.items(), factors, strict=True)
+        ]
         return out, tangent(d_consts, d_carry, d_xs, d_taps)
 
     run.defjvp(rule, symbolic_zeros=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 
-from rnnjax._compile._cut import Cut, cut_of
+from rnnjax._compile._cut import Cut, cut_of, disjoint
 from rnnjax._compile._primitives import worth_keeping
-from rnnjax._compile._product import by_weight, turns, weight_is_second
+from rnnjax._compile._product import by_tangent, by_weight, turns, weight_is_second
 from rnnjax._compile._run import Clock
 from rnnjax._compile._schedule import Product, Schedule, Stage
 from rnnjax._compile._trace import Equation, Var, among, apply, inputs, read, variables, zeros
@@ -17,23 +18,18 @@ from rnnjax._compile._trace import Equation, Var, among, apply, inputs, read, va
 Values = Sequence[Any]
 
 
-class Sink(NamedTuple):
-    """Where the tangent of a product goes: a variable of the loop, or a piece of one.
+class Inlet(NamedTuple):
+    """A variable read at each step for nothing but being added to a product, or to a piece of it.
 
     Attributes:
-      product: Index of the product.
-      var: The variable whose tangent gains.
-      cut: The cut that makes the variable from the product, if it is not the product itself.
+      x: Its place among the variables read at each step.
+      cut: The cut that makes the piece, or None for the whole product.
       piece: Which piece of that cut it is.
-      through: A variable read at each step and used for nothing but being added to `var`. What
-        `var` gains can be added to it, outside of the loop; otherwise it needs a tap.
     """
 
-    product: int
-    var: Var
+    x: int
     cut: Cut | None
     piece: int
-    through: Var | None
 
 
 class Loop:
@@ -105,7 +101,8 @@ class Loop:
                 if position in self._at:
                     product = self._at[position]
                     factor = env[self.products[product].factor]
-                    outs = [self.multiply(product, factor, weights[product], turned[product])]
+                    by = functools.partial(by_weight, turned=turned[product])
+                    outs = [self.multiply(product, factor, weights[product], by)]
                 else:
                     outs = apply(eqn, *read(env, inputs(eqn)))
                 for var, out in zip(eqn.outvars, outs, strict=True):
@@ -120,28 +117,30 @@ class Loop:
         last, (outs, factors) = self.clock.scan(body, list(carry), (list(xs), list(taps.values())))
         return (last, outs), factors
 
-    def multiply(self, product: int, factor: Any, weight: Any, turned: Any = None) -> Any:
-        """One product at one step."""
+    def multiply(self, product: int, factor: Any, weight: Any, by: Any = by_weight) -> Any:
+        """One product at one step; a product of matrices is done by `by`."""
         position, factor_var, _ = self.products[product]
         eqn = self.eqns[position]
         if weight_is_second(eqn, factor_var):
-            return by_weight(eqn, factor, weight, turned)
+            return by(eqn, factor, weight)
         pair = (factor, weight) if eqn.invars[0] is factor_var else (weight, factor)
         return eqn.primitive.bind(*pair, **eqn.params)
 
-    def sinks(self, product: int) -> list[Sink]:
-        """Where the tangent of a product goes."""
-        (out,) = self.eqns[self.products[product].position].outvars
-        cuts = [(eqn, cut_of(eqn)) for eqn in self._users.get(out, ())]
-        if out in self._outputs or not all(cut for _, cut in cuts):
-            return [Sink(product, out, None, 0, self._through(out))]
-        return [
-            Sink(product, var, cut, piece, self._through(var))
-            for eqn, cut in cuts
-            for piece, var in enumerate(eqn.outvars)
-        ]
+    def out(self, product: int) -> Var:
+        """The variable that a product is."""
+        return self.eqns[self.products[product].position].outvars[0]
 
-    def _through(self, var: Var) -> Var | None:
+    def inlets(self, product: int) -> list[Inlet]:
+        """What is added to a product: the product's tangent can gain what theirs would."""
+        out = self.out(product)
+        cuts = [(eqn, cut_of(eqn)) for eqn in self._users.get(out, ())]
+        pieces = [(out, None, 0)]
+        if out not in self._outputs and disjoint([cut for _, cut in cuts]):
+            pieces += [(v, cut, i) for eqn, cut in cuts for i, v in enumerate(eqn.outvars)]
+        added = [(self._added_to(var), cut, piece) for var, cut, piece in pieces]
+        return [Inlet(self.xs.index(x), cut, piece) for x, cut, piece in added if x is not None]
+
+    def _added_to(self, var: Var) -> Var | None:
         users = self._users.get(var, ())
         if var in self._outputs or len(users) != 1 or users[0].primitive.name != "add":
             return None
@@ -150,14 +149,13 @@ class Loop:
                 return other if len(self._users[other]) == 1 else None
         return None
 
-    def gains(self, sinks: Sequence[Sink], factors: Any, weight: Any) -> list[Any]:
-        """What the sinks of one product gain by `weight`, over time."""
-        (product, *_), *_ = sinks
-        whole = jax.vmap(lambda factor: self.multiply(product, factor, weight))(factors)
-        # One product, cut afterwards: the transpose puts the pieces together, and is one product.
-        cuts = {sink.cut for sink in sinks}
-        made = {cut: jax.vmap(cut.of)(whole) if cut else [whole] for cut in cuts}
-        return [made[sink.cut][sink.piece] for sink in sinks]
+    def gain(self, product: int, factors: Any, weight: Any, added: Mapping[Inlet, Any]) -> Any:
+        """What a product gains over time by another weight, and by what is added to it."""
+        total = jax.vmap(lambda factor: self.multiply(product, factor, weight, by_tangent))(factors)
+        for cut in dict.fromkeys(inlet.cut for inlet in added):
+            pieces = {inlet.piece: value for inlet, value in added.items() if inlet.cut == cut}
+            total = total + (jax.vmap(cut.joined)(pieces, total) if cut else pieces[0])
+        return total
 
     def zero(self, var: Var) -> Any:
         """What a tap adds when nothing is gained."""

@@ -41,6 +41,11 @@ def by_weight(eqn: Equation, factor: Any, weight: Any, turned: Any = None) -> An
     return _product(tuple(eqn.params.items()), factor, weight, turned)
 
 
+def by_tangent(eqn: Equation, factor: Any, d_weight: Any) -> Any:
+    """The same product as a linear function of the weight."""
+    return _by_tangent(factor, d_weight, **eqn.params)
+
+
 def turns(eqn: Equation, factor: Var) -> bool:
     """Whether the derivative of a product in a loop gains from a transposed copy of its weight."""
     if not on_cpu() or not weight_is_second(eqn, factor):
@@ -66,14 +71,17 @@ def _jvp(options: Options, primals: Sequence[Any], tangents: Sequence[Any]) -> t
             by, other = turned, {"dimension_numbers": (((factor.ndim - 1,), (1,)), ((), ()))}
         terms.append(lax.dot_general(d_factor, by, **{**given, **other}))
     if not isinstance(d_weight, SymbolicZero):
-        # Where the mesh is part of the types, the derivative's placement is left to autodiff.
-        placed = not jax.typeof(factor).sharding.mesh.empty
-        multiply = lax.dot_general if placed else _by_weight_p.bind
-        terms.append(multiply(factor, d_weight, **given))
+        terms.append(_by_tangent(factor, d_weight, **given))
     return _product(options, factor, weight, turned), functools.reduce(operator.add, terms)
 
 
 _product.defjvp(_jvp, symbolic_zeros=True)
+
+
+def _by_tangent(factor: Any, d_weight: Any, **options: Any) -> Any:
+    # Where the mesh is part of the types, the derivative's placement is left to autodiff.
+    placed = not jax.typeof(factor).sharding.mesh.empty
+    return (lax.dot_general if placed else _by_weight_p.bind)(factor, d_weight, **options)
 
 
 _by_weight_p = Primitive("dot_general_by_weight")

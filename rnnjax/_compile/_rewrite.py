@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from rnnjax._compile._cut import cut_broadcast, cut_of, cut_operand
+from rnnjax._compile._cut import cut_of, cut_operand
 from rnnjax._compile._graph import condense
 from rnnjax._compile._primitives import ELEMENTWISE
 from rnnjax._compile._trace import (
@@ -216,33 +216,30 @@ def cut_before(context: Context, eqn: Equation) -> Replacement | None:
     """`split(f(a, b)) = f(split(a), split(b))`, so that a loop reads its pieces ready cut.
 
     A loop that slices what it reads is not vectorised well; one that reads each piece from an
-    array of its own is. A product is cut after it is done: one large product runs better than
-    several small ones, and so do its derivatives.
+    array of its own is. What is done outside the loop is cut after it is done: one large product,
+    one sum of its gradient, run better than several small ones.
     """
     cut = cut_of(eqn)
     if cut is None:
         return None
     source = context.maker(eqn.invars[0])
-    if source is None or not _only_cut(context, source.outvars[0]):
+    if source is None or source.primitive.name not in ELEMENTWISE:
         return None
-    whole = type_of(source.outvars[0]).shape
-    cycle = context.recurrence(source.outvars[0])
+    (out,) = source.outvars
+    cycle = context.recurrence(out)
     outside = [atom for atom in source.invars if context.recurrence(atom) != cycle]
-    if cycle is not None and not any(type_of(atom).ndim for atom in outside):
+    if cycle is None or not _only_cut(context, out) or not any(map(_is_array, outside)):
         return None
 
-    def elementwise(*values: Any) -> list[Any]:
-        pieces = zip(*(cut_operand(cut, value, whole) for value in values), strict=True)
+    def cut_first(*values: Any) -> list[Any]:
+        pieces = zip(*(cut_operand(cut, v, type_of(out).shape) for v in values), strict=True)
         return [source.primitive.bind(*piece, **source.params) for piece in pieces]
 
-    def broadcast(value: Any) -> list[Any]:
-        return cut_broadcast(cut, value, whole, source.params["broadcast_dimensions"])
+    return express(cut_first, *source.invars)
 
-    if source.primitive.name in ELEMENTWISE:
-        return express(elementwise, *source.invars)
-    if source.primitive.name == "broadcast_in_dim" and len(source.invars) == 1 and cycle is None:
-        return express(broadcast, *source.invars)
-    return None
+
+def _is_array(atom: Atom) -> bool:
+    return type_of(atom).ndim > 0
 
 
 def _only_cut(context: Context, var: Var) -> bool:

@@ -49,8 +49,8 @@ MUTANTS = [
     (
         "compiler: a use of a shared weight adds nothing to its gradient",
         _file("defer"),
-        "loop.gains(sinks[i], factor, d_weight)",
-        "loop.gains(sinks[i], factor, d_weight if i == 0 else 0 * d_weight)",
+        "loop.gain(i, factor, d_weight, arriving[i])",
+        "loop.gain(i, factor, d_weight if i == 0 else 0 * d_weight, arriving[i])",
         _named("twice"),
     ),
     (
@@ -65,16 +65,37 @@ MUTANTS = [
     (
         "compiler: the weight gradient pairs dz_t with a_{t+1}",
         _file("loop"),
-        "multiply(product, factor, weight))(factors)",
-        "multiply(product, factor, weight))(jax.numpy.roll(factors, -1, 0))",
+        "weight, by_tangent))(factors)",
+        "weight, by_tangent))(jax.numpy.roll(factors, -1, 0))",
         _named("elman"),
     ),
     (
         "compiler: a weight gradient replaces that of the input",
-        _file("defer"),
-        "d_xs[x] + gain if x in d_xs else gain",
-        "gain",
+        _file("loop"),
+        "if cut else pieces[0])",
+        "if cut else 0)",
         _named("elman"),
+    ),
+    (
+        "compiler: what arrives at one piece of a product arrives at another",
+        _file("cut"),
+        "pieces.get(i, lax.full_like(p, 0)) for",
+        "pieces.get(max(0, i - 1), lax.full_like(p, 0)) for",
+        _named("lstm"),
+    ),
+    (
+        "compiler: what arrives at a piece is seen by another that shares its columns",
+        _file("cut"),
+        " and apart",
+        "",
+        _named("overlapping"),
+    ),
+    (
+        "compiler: what arrives at a piece is seen by an output that is the whole",
+        _file("loop"),
+        "out not in self._outputs and disjoint",
+        "disjoint",
+        _named("exposed"),
     ),
     (
         "compiler: no gradient for what a loop reads at every step",
@@ -135,8 +156,8 @@ MUTANTS = [
     (
         "compiler: pieces are cut from the start",
         _file("cut"),
-        "lax.slice_in_dim(value, *piece, axis=axis)",
-        "lax.slice_in_dim(value, 0, piece[1] - piece[0], piece[2], axis=axis)",
+        "lax.slice_in_dim(value, *piece, axis=self.axis)",
+        "lax.slice_in_dim(value, 0, piece[1] - piece[0], piece[2], axis=self.axis)",
         _rewritten("sliced_lstm"),
     ),
     (

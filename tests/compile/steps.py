@@ -54,6 +54,24 @@ def gru(p, h, x):
     return h, h
 
 
+def overlapping(p, h, x):
+    """Pieces of one product that share columns."""
+    w_x, w_h, b = p
+    u, z = x @ w_x + b, h @ w_h[:, : 3 * H]
+    left, right = jnp.tanh(z[:, : 2 * H] + u[:, : 2 * H]), jnp.tanh(z[:, H:] + u[:, 2 * H :])
+    h = left[:, :H] * right[:, H:] + left[:, H:] * right[:, :H]
+    return h, h
+
+
+def exposed(p, h, x):
+    """The recurrent part of the gates leaves the loop, too."""
+    w_x, w_h, b = (leaf[..., : 2 * H] for leaf in p)
+    z = h @ w_h
+    (u, v), (r, n) = jnp.split(x @ w_x + b, 2, -1), jnp.split(z, 2, -1)
+    h = jax.nn.sigmoid(r + u) * jnp.tanh(n + v)
+    return h, z
+
+
 def masked_stack(p, state, x):
     """Two masked LSTM layers and a readout, as `unroll` makes them."""
     x, valid = x
@@ -163,6 +181,8 @@ STEPS = {
     "concatenated_lstm": (concatenated_lstm, P, (H0, C0), XS, 1, 1),
     "sliced_lstm": (sliced_lstm, P, (H0, C0), XS, 1, 2),
     "gru": (gru, P, H0, XS, 1, 2),
+    "overlapping": (overlapping, P, H0, XS, 1, 2),
+    "exposed": (exposed, P, H0, XS, 1, 2),
     "masked_stack": (masked_stack, STACK, ((H0, C0), (C0, H0)), (XS, VALID), 2, 5),
     "embedded": (embedded, (TABLE, P), H0, TOKENS, 1, 2),
     "delayed": (delayed, P, (H0, C0, C0), XS, 1, 2),

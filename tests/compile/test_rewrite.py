@@ -126,11 +126,10 @@ def _all(jaxpr):
 def _missing_use(original):
     """The second use of a shared weight adds nothing to its gradient."""
 
-    def gains(self, sinks, factors, weight):
-        found = original(self, sinks, factors, weight)
-        return [0 * gain if sink.product else gain for sink, gain in zip(sinks, found, strict=True)]
+    def gain(self, product, *args):
+        return original(self, product, *args) * float(product == 0)
 
-    return gains
+    return gain
 
 
 def _new_for_old(original):
@@ -164,26 +163,26 @@ def _dropped_term(original):
 
 
 def _swapped_pieces(original):
-    return lambda self, value, axis=None: original(self, value, axis)[::-1]
+    return lambda self, value: original(self, value)[::-1]
 
 
 def _late_factor(original):
     """The deferred gradient pairs dz_t with a_{t+1}."""
 
-    def gains(self, sinks, factors, weight):
-        return original(self, sinks, jnp.roll(factors, -1, axis=0), weight)
+    def gain(self, product, factors, *args):
+        return original(self, product, jnp.roll(factors, -1, axis=0), *args)
 
-    return gains
+    return gain
 
 
 FAULTS = {
-    "missing use of a shared weight": (_loop.Loop, "gains", _missing_use, "twice"),
+    "missing use of a shared weight": (_loop.Loop, "gain", _missing_use, "twice"),
     "h_t for h_{t-1}": (_loop.Loop, "__init__", _new_for_old, "twice"),
     "no delay": (_run.Clock, "delayed", _no_delay, "delayed"),
     "delay forgets its start": (_run.Clock, "delayed", _delay_forgets, "delayed"),
     "dropped term": (_rewrite, "reassociated_sum", _dropped_term, "lstm"),
     "swapped pieces": (_cut.Cut, "of", _swapped_pieces, "lstm"),
-    "late factor": (_loop.Loop, "gains", _late_factor, "elman"),
+    "late factor": (_loop.Loop, "gain", _late_factor, "elman"),
 }
 
 
