@@ -66,6 +66,8 @@ def jax_call(job: dict[str, Any], weights: list, xs: np.ndarray, weight_of_loss:
         }
 
     def packed_loss(weights: Any, xs: Any, weight: Any) -> Any:
+        # Not every library has a candidate's recurrent bias: its gradient is not compared.
+        weights = [w._replace(b_n=jax.lax.stop_gradient(w.b_n)) for w in weights]
         return loss([layer.pack(w) for layer, w in zip(layers, weights, strict=True)], xs, weight)
 
     gradients = jax.jit(jax.grad(packed_loss, argnums=(0, 1)))(canonical, *args[1:])

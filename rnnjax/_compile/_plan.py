@@ -14,8 +14,7 @@ from rnnjax._compile._trace import Step, Traced, trace, type_of
 
 # The default block on a CPU, in bytes of arrays between stages and in rows of products
 # (benchmarks/NOTES.md has the measurements).
-_SMALL = 1 << 21
-_CACHE = 1 << 20
+_CACHE = 1 << 21
 _ROWS = 512
 
 # By default no more than this is kept for the gradient, in bytes.
@@ -187,7 +186,7 @@ def _block(found: Schedule, length: int, save: str) -> tuple[int | None, str]:
     """
     outside = [stage for stage in found.stages if stage.kind == "parallel"]
     per_step = sum(nbytes(v) for stage in outside for v in stage.writes)
-    if not on_cpu() or not found.loops or per_step * length <= _SMALL:
+    if not on_cpu() or not found.loops or per_step * length <= _CACHE:
         if save == "states":
             return math.isqrt(length), "states and blocks take the same memory"
         return None, "what stages hand on is small" if on_cpu() else "fewest launches"
