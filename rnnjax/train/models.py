@@ -9,6 +9,7 @@ import jax
 
 import rnnjax
 from rnnjax import Cell, Size, cell_factory
+from rnnjax._combine._weights import under
 from rnnjax.initializers import PRESETS, Init, Initializers, preset
 
 Array = jax.Array
@@ -149,4 +150,5 @@ def tied_readout(vocabulary_size: Size, size: Size, *cells: Cell, init: Init = "
         initial_state=initial_state,
         step=step,
         x_ndims=0,
+        recurrent=under("body", between),
     )

@@ -109,6 +109,15 @@ def test_a_tied_readout_is_the_untied_one_with_both_gradients():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), got, want)
 
 
+def test_a_tied_readout_says_which_weights_are_recurrent():
+    tied = tied_readout(7, 4, rnnjax.dropout(0.5), rnnjax.gru(4))
+    assert tied.recurrent == ("body.1.w_h",)
+    dropped = rnnjax.weight_drop(tied, 0.5)
+    params = dropped.init(jax.random.key(0), SYMBOL)
+    state = dropped.initial_state(params, key=jax.random.key(1))
+    assert dropped.step(params, state, jnp.asarray(0))[1].shape == (7,)
+
+
 def test_a_tied_model_of_another_size_has_a_projection():
     assert count(recurrent_language_model(9, hidden_size=6, embedding_size=4, tied=True)) == (
         9 * 4 + (4 + 6) * 24 + 24 + 6 * 4 + 4 + 9
