@@ -19,7 +19,7 @@ from typing import Any
 import jax
 from jax.custom_derivatives import SymbolicZero
 
-from rnnjax._compile._loop import Loop
+from rnnjax._compile._loop import Inlet, Loop
 from rnnjax._compile._run import Clock, LoopRunner
 from rnnjax._compile._schedule import Schedule, Stage
 from rnnjax._compile._trace import read
@@ -52,11 +52,8 @@ def deferred(schedule: Schedule, stage: Stage, clock: Clock) -> LoopRunner:
     def rule(primals: tuple[Values, ...], tangents: tuple[Values, ...]) -> tuple[Any, Any]:
         weights, consts, carry, xs = primals
         d_weights, d_consts, d_carry, d_xs = map(_nonzero, tangents)
-        # What flows into a product arrives with what its weight adds: one array, not one a gate.
-        arriving = {
-            i: {inlet: d_xs.pop(inlet.x) for inlet in loop.inlets(i) if inlet.x in d_xs}
-            for i in d_weights
-        }
+        # What is added to a product arrives with what its weight adds: one array, not one a gate.
+        arriving = {i: _arriving(loop, i, d_consts, d_xs) for i in d_weights}
 
         def tapped(consts_: Any, carry_: Any, xs_: Any, taps_: Values) -> Any:
             return loop.run(
@@ -89,6 +86,19 @@ def deferred(schedule: Schedule, stage: Stage, clock: Clock) -> LoopRunner:
         return run(read(env, loop.weights), read(env, loop.consts), carry, read(env, loop.xs))
 
     return runner
+
+
+def _arriving(
+    loop: Loop, product: int, d_consts: dict[int, Any], d_xs: dict[int, Any]
+) -> dict[Inlet, Any]:
+    """Takes the tangents of what is added to a product out of those of all the loop reads."""
+    found = {}
+    for inlet in loop.inlets(product):
+        for variables, tangents in ((loop.consts, d_consts), (loop.xs, d_xs)):
+            i = variables.index(inlet.var) if inlet.var in variables else None
+            if i in tangents:
+                found[inlet] = tangents.pop(i)
+    return found
 
 
 def _nonzero(tangents: Values) -> dict[int, Any]:

@@ -7,29 +7,42 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from rnnjax._compile._cut import Cut, cut_of, disjoint
 from rnnjax._compile._primitives import worth_keeping
 from rnnjax._compile._product import by_tangent, by_weight, turns, weight_is_second
 from rnnjax._compile._run import Clock
 from rnnjax._compile._schedule import Product, Schedule, Stage
-from rnnjax._compile._trace import Equation, Var, among, apply, inputs, read, variables, zeros
+from rnnjax._compile._trace import (
+    Equation,
+    Var,
+    among,
+    apply,
+    inputs,
+    read,
+    type_of,
+    variables,
+    zeros,
+)
 
 Values = Sequence[Any]
 
 
 class Inlet(NamedTuple):
-    """A variable read at each step for nothing but being added to a product, or to a piece of it.
+    """A variable read by the loop for nothing but being added to a product, or to a piece of it.
 
     Attributes:
-      x: Its place among the variables read at each step.
+      var: The variable: one that is read at each step, or a fixed one such as a bias.
       cut: The cut that makes the piece, or None for the whole product.
       piece: Which piece of that cut it is.
+      shape: The shape of what it is added to.
     """
 
-    x: int
+    var: Var
     cut: Cut | None
     piece: int
+    shape: tuple[int, ...]
 
 
 class Loop:
@@ -137,25 +150,39 @@ class Loop:
         pieces = [(out, None, 0)]
         if out not in self._outputs and disjoint([cut for _, cut in cuts]):
             pieces += [(v, cut, i) for eqn, cut in cuts for i, v in enumerate(eqn.outvars)]
-        added = [(self._added_to(var), cut, piece) for var, cut, piece in pieces]
-        return [Inlet(self.xs.index(x), cut, piece) for x, cut, piece in added if x is not None]
+        found = []
+        for var, cut, piece in pieces:
+            if (source := self._added_to(var)) is not None:
+                found.append(Inlet(source, cut, piece, type_of(var).shape))
+        return found
 
     def _added_to(self, var: Var) -> Var | None:
-        users = self._users.get(var, ())
-        if var in self._outputs or len(users) != 1 or users[0].primitive.name != "add":
+        """What is added to a variable that is used for nothing else, and that keeps its type."""
+        add = self._only_user(var)
+        if add is None or add.primitive.name != "add" or add.outvars[0].aval != var.aval:
             return None
-        for other in users[0].invars:
-            if among(other, self.xs) and other not in self._outputs and other.aval == var.aval:
-                return other if len(self._users[other]) == 1 else None
+        for other in add.invars:
+            same_rank = type_of(other).ndim == type_of(var).ndim
+            if same_rank and among(other, (*self.xs, *self.consts)) and self._only_user(other):
+                return other
         return None
+
+    def _only_user(self, var: Var) -> Equation | None:
+        users = self._users.get(var, ())
+        return users[0] if len(users) == 1 and var not in self._outputs else None
 
     def gain(self, product: int, factors: Any, weight: Any, added: Mapping[Inlet, Any]) -> Any:
         """What a product gains over time by another weight, and by what is added to it."""
         total = jax.vmap(lambda factor: self.multiply(product, factor, weight, by_tangent))(factors)
         for cut in dict.fromkeys(inlet.cut for inlet in added):
-            pieces = {inlet.piece: value for inlet, value in added.items() if inlet.cut == cut}
+            pieces = {i.piece: self._over_time(i, v) for i, v in added.items() if i.cut == cut}
             total = total + (jax.vmap(cut.joined)(pieces, total) if cut else pieces[0])
         return total
+
+    def _over_time(self, inlet: Inlet, value: Any) -> Any:
+        """What is added at each step: of something fixed, the same at all of them."""
+        each = value if inlet.var in self.xs else self.clock.repeated(value)
+        return jnp.broadcast_to(each, (self.clock.length, *inlet.shape))
 
     def zero(self, var: Var) -> Any:
         """What a tap adds when nothing is gained."""

@@ -77,6 +77,13 @@ MUTANTS = [
         _named("elman"),
     ),
     (
+        "compiler: a bias added in a loop learns from one step too few",
+        _file("loop"),
+        "else self.clock.repeated(value)",
+        "else self.clock.repeated(value).at[0].set(0)",
+        _named("gru"),
+    ),
+    (
         "compiler: what arrives at one piece of a product arrives at another",
         _file("cut"),
         "pieces.get(i, lax.full_like(p, 0)) for",

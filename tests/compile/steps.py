@@ -47,10 +47,11 @@ def _gates(z, state):
 def gru(p, h, x):
     """Reset after: the candidate's recurrent part is a piece of its own."""
     w_x, w_h, b = (leaf[..., : 3 * H] for leaf in p)
+    b_n = p[2][3 * H :]
     x_r, x_z, x_n = jnp.split(x @ w_x + b, 3, -1)
     h_r, h_z, h_n = jnp.split(h @ w_h, 3, -1)
     r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
-    h = (1 - z) * jnp.tanh(x_n + r * h_n) + z * h
+    h = (1 - z) * jnp.tanh(x_n + r * (h_n + b_n)) + z * h
     return h, h
 
 

@@ -184,7 +184,7 @@ def test_rbg_bits_stay_in_the_loop_and_threefry_bits_need_not():
 def test_long_sequences_on_a_cpu_run_in_blocks():
     params = tuple(jax.ShapeDtypeStruct(s, jnp.float32) for s in [(128, 512), (128, 512), (512,)])
     state = (jax.ShapeDtypeStruct((32, 128), jnp.float32),) * 2
-    for length, block in [(8, None), (128, 16), (100, 20), (127, None)]:
+    for length, block in [(8, None), (32, None), (128, 32), (100, 25), (127, None)]:
         xs = jax.ShapeDtypeStruct((length, 32, 128), jnp.float32)
         assert plan(wide_lstm, params, state, xs).block == block
         assert plan(wide_lstm, params, state, xs, block=None).block is None

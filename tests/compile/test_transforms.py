@@ -49,10 +49,10 @@ def lstm(params, state, x):
 
 
 def gru(params, h, x):
-    """The shared weight `u` in two places, one of them beside a reset gate."""
+    """The shared weight `u` in two places, and a bias inside the loop as in cuDNN's GRU."""
     w, u, b = params
     r = jax.nn.sigmoid(x @ w + h @ u + b)
-    n = jnp.tanh(x @ w + (r * h) @ u)
+    n = jnp.tanh(x @ w + r * ((h * h) @ u + b))
     return r * h + (1 - r) * n, (n, h)
 
 
