@@ -94,10 +94,9 @@ def _arriving(
     """Takes the tangents of what is added to a product out of those of all the loop reads."""
     found = {}
     for inlet in loop.inlets(product):
-        for variables, tangents in ((loop.consts, d_consts), (loop.xs, d_xs)):
-            i = variables.index(inlet.var) if inlet.var in variables else None
-            if i in tangents:
-                found[inlet] = tangents.pop(i)
+        variables, tangents = (loop.xs, d_xs) if inlet.var in loop.xs else (loop.consts, d_consts)
+        if (i := variables.index(inlet.var)) in tangents:
+            found[inlet] = tangents.pop(i)
     return found
 
 

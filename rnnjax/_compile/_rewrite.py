@@ -228,7 +228,7 @@ def cut_before(context: Context, eqn: Equation) -> Replacement | None:
     (out,) = source.outvars
     cycle = context.recurrence(out)
     outside = [atom for atom in source.invars if context.recurrence(atom) != cycle]
-    if cycle is None or not _only_cut(context, out) or not any(map(_is_array, outside)):
+    if cycle is None or not _only_cut(context, out) or not any(type_of(a).ndim for a in outside):
         return None
 
     def cut_first(*values: Any) -> list[Any]:
@@ -236,10 +236,6 @@ def cut_before(context: Context, eqn: Equation) -> Replacement | None:
         return [source.primitive.bind(*piece, **source.params) for piece in pieces]
 
     return express(cut_first, *source.invars)
-
-
-def _is_array(atom: Atom) -> bool:
-    return type_of(atom).ndim > 0
 
 
 def _only_cut(context: Context, var: Var) -> bool:
