@@ -1,8 +1,8 @@
 """A step as a list of equations.
 
-The only file that touches `jax.make_jaxpr` and `jax.extend.core`, which carry no compatibility
-promise. Everything else in the compiler sees a `Program`, an equation's public attributes
-(`primitive`, `params`, `invars`, `outvars`) and the functions below.
+With `_jax.py` the only file that touches `jax.make_jaxpr` and `jax.extend.core`, which carry no
+compatibility promise. Everything else in the compiler sees a `Program`, an equation's public
+attributes (`primitive`, `params`, `invars`, `outvars`) and the functions below.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from jax.extend.core import (
     unmapped_aval,
 )
 from jax.interpreters import ad
+
+from rnnjax._compile._jax import scan_equation
 
 Atom = Var | Literal
 Equation = JaxprEqn
@@ -119,16 +121,16 @@ def trace(
         return lax.scan(functools.partial(step, params), state, xs, length, reverse, unroll)
 
     closed, shapes = jax.make_jaxpr(plain, return_shape=True)(params, state, xs)
-    position = max(i for i, eqn in enumerate(closed.eqns) if eqn.primitive.name == "scan")
-    scan = closed.eqns[position].params
+    found = scan_equation(closed, state, xs)
+    times = [leaf.shape[0] for leaf in jax.tree.leaves(xs)]
     return Traced(
-        program=_program(scan["jaxpr"], scan["num_consts"], scan["num_carry"]),
-        length=scan["length"],
-        reverse=scan["reverse"],
-        loop_unroll=scan["unroll"],
-        effects=bool(closed.effects) or bool(scan["jaxpr"].effects),
+        program=_program(found.body, found.fixed, found.carries),
+        length=times[0] if times else length,
+        reverse=reverse,
+        loop_unroll=unroll,
+        effects=bool(closed.effects) or bool(found.body.effects),
         _closed=closed,
-        _position=position,
+        _position=found.position,
         _tree=jax.tree.structure(shapes),
     )
 
