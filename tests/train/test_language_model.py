@@ -329,9 +329,9 @@ def test_fit_continues_where_a_state_stopped():
 def test_a_second_fit_traces_nothing():
     traces = []
 
-    def update(*args):  # not the cell's step: jax remembers the trace of a scan's body anyway
+    def update(*args, **more):  # not the cell's step: jax remembers a scan's body anyway
         traces.append(None)
-        return TX.update(*args)
+        return TX.update(*args, **more)
 
     tx = TX._replace(update=update)
     for _ in range(2):

@@ -79,6 +79,23 @@ def test_a_real_target_outside_the_vocabulary_is_loud(target):
     assert jnp.isnan(cross_entropy(logits, targets.at[1, 1].set(target)).mean)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64"])
+def test_targets_of_any_integer_type(dtype):
+    """V is beyond the narrow ones: what wraps in them is NaN, never the loss of another symbol."""
+    size = 70_000
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(2, 1, size)), jnp.float32)
+    info = np.iinfo(dtype)
+    want = cross_entropy(logits, np.array([[3], [127]], np.int32)).total
+    for convert in (np.asarray, jnp.asarray):
+        target = np.array([[3], [127]], dtype)
+        assert cross_entropy(logits, convert(target)).total == want
+        outside = [x for x in (info.min, -1, size, info.max) if x < 0 or x >= size]
+        for x in outside if convert is np.asarray or info.bits < 64 else ():
+            if info.min <= x <= info.max:
+                target[1, 0] = x
+                assert jnp.isnan(cross_entropy(logits, convert(target)).total)
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_is_summed_in_float32(dtype):
     logits = jnp.zeros((1000, 100, 4), dtype)
