@@ -84,7 +84,7 @@ def train_language_model(config: LanguageModelConfig, *, resume: bool = False) -
       ValueError: the text or the configuration will not do, or there is no run to continue.
       OSError: the folder cannot be written; raised before training.
       CheckpointError: none of the checkpoints of the run to continue can be used.
-      NonFiniteError: training ran into non-finite numbers and stayed there.
+      NonFiniteError: training ran into non-finite numbers and stayed there, or an evaluation did.
       ImportError: matplotlib is missing; raised before training.
       KeyboardInterrupt: Ctrl-C or SIGTERM; a note to it says how to go on.
     """
