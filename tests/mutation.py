@@ -42,6 +42,7 @@ NOISE = ("tests/test_cells.py", "-k", "dropout or row or reset or rekey or noise
 LSTM, GRU, ELMAN = (f"rnnjax/cells/{name}.py" for name in ("lstm", "gru", "elman"))
 TESTING, STACK, LAYERS = "rnnjax/testing.py", "rnnjax/_combine/stack.py", "rnnjax/layers.py"
 DROPOUT, CELL, UNROLL = "rnnjax/cells/dropout.py", "rnnjax/_cell.py", "rnnjax/_unroll.py"
+SEQUENCES = "rnnjax/sequences.py"
 GATES = "i, f, g, o = jnp.split(x @ params.w_x"
 RZ = "r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)"
 
@@ -268,6 +269,41 @@ FAULTS = [
         "count = mask.sum().astype(nats.dtype)",
         "count = jnp.asarray(mask.size, nats.dtype)",
         ("tests/train/test_losses.py",),
+    ),
+    Fault(
+        "training: the last target of a row is that of step T - 1",
+        "rnnjax/train/step.py",
+        "last(logits, mask=mask)",
+        "logits[-1]",
+        ("tests/train/test_step.py", "-k", "last_targets"),
+    ),
+    Fault(
+        "sequences: means summed in half precision",
+        SEQUENCES,
+        "sum(axis=0, dtype=wide)",
+        "sum(axis=0, dtype=ys.dtype)",
+        ("tests/test_sequences.py", "-k", "half_precision"),
+    ),
+    Fault(
+        "sequences: lengths clamped in a dtype that does not hold T",
+        SEQUENCES,
+        "min(time, jnp.iinfo(lengths.dtype).max)).astype(int)",
+        "jnp.asarray(time).astype(lengths.dtype)).astype(int)",
+        ("tests/test_sequences.py", "-k", "any_integer"),
+    ),
+    Fault(
+        "bucket: corners of the hull kept that are none",
+        SEQUENCES,
+        "< (b - b1) * (a1 - a0)",
+        "<= (b - b1) * (a1 - a0) + 1",
+        ("tests/test_sequences.py", "-k", "bucket"),
+    ),
+    Fault(
+        "pack: into the first row with room to spare",
+        SEQUENCES,
+        "room[node] < size",
+        "room[node] <= size",
+        ("tests/test_sequences.py", "-k", "pack"),
     ),
     Fault(
         "training: truncation does not truncate",
