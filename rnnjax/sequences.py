@@ -395,7 +395,7 @@ def max_pool(ys: Array, *, lengths: Array | None = None, mask: Array | None = No
 
 def _least(dtype: Any) -> Any:
     """What no value of a dtype is below."""
-    if dtype == bool:
+    if jnp.issubdtype(dtype, bool):
         return False
     return jnp.iinfo(dtype).min if jnp.issubdtype(dtype, jnp.integer) else -jnp.inf
 

@@ -62,8 +62,8 @@ FAULTS = [
     Fault(
         "lstm: bias dropped",
         LSTM,
-        "params.w_h + params.b,",
-        "params.w_h + 0 * params.b,",
+        "params.w_h + rows(params.b, x),",
+        "params.w_h + 0 * rows(params.b, x),",
         EQUATIONS,
     ),
     Fault("lstm: tanh left off c", LSTM, "jnp.tanh(c)", "c", EQUATIONS),
@@ -81,7 +81,9 @@ FAULTS = [
         "[h @ u.T for u in jnp.split(params.w_h, 3, axis=-1)]",
         EQUATIONS,
     ),
-    Fault("gru: bias dropped", GRU, "+ params.b, 3", "+ 0 * params.b, 3", EQUATIONS),
+    Fault(
+        "gru: bias dropped", GRU, "+ rows(params.b, x), 3", "+ 0 * rows(params.b, x), 3", EQUATIONS
+    ),
     Fault("gru: r and z swapped", GRU, RZ, RZ.replace("r, z", "z, r"), EQUATIONS),
     Fault(
         "gru: z and 1 - z swapped",
@@ -93,16 +95,16 @@ FAULTS = [
     Fault(
         "gru: after is before",
         GRU,
-        "n = jnp.tanh(x_n + r * (h_n + params.b_n))",
-        "n = jnp.tanh(x_n + (r * h) @ params.w_h[:, 2 * hidden_size :] + params.b_n)",
+        "n = jnp.tanh(x_n + r * (h_n + rows(params.b_n, h)))",
+        "n = jnp.tanh(x_n + (r * h) @ params.w_h[:, 2 * hidden_size :] + rows(params.b_n, h))",
         EQUATIONS,
     ),
     Fault("gru: before is after", GRU, "(r * h) @ u_n", "r * (h @ u_n)", EQUATIONS),
     Fault(
         "gru: candidate's recurrent bias dropped",
         GRU,
-        "(h_n + params.b_n)",
-        "(h_n + 0 * params.b_n)",
+        "(h_n + rows(params.b_n, h))",
+        "(h_n + 0 * rows(params.b_n, h))",
         EQUATIONS,
     ),
     Fault(
@@ -111,8 +113,8 @@ FAULTS = [
     Fault(
         "elman: bias dropped",
         ELMAN,
-        "params.w_h + params.b)",
-        "params.w_h + 0 * params.b)",
+        "params.w_h + rows(params.b, x))",
+        "params.w_h + 0 * rows(params.b, x))",
         EQUATIONS,
     ),
     Fault(
@@ -292,10 +294,10 @@ FAULTS = [
         ("tests/test_sequences.py", "-k", "any_integer"),
     ),
     Fault(
-        "bucket: corners of the hull kept that are none",
+        "bucket: of equal cuts the last",
         SEQUENCES,
-        "< (b - b1) * (a1 - a0)",
-        "<= (b - b1) * (a1 - a0) + 1",
+        "np.searchsorted(slopes, sizes[group:])",
+        "np.searchsorted(slopes, sizes[group:], side='right')",
         ("tests/test_sequences.py", "-k", "bucket"),
     ),
     Fault(

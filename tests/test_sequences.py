@@ -201,7 +201,7 @@ def test_traced_lengths_act_as_the_nearest_of_0_and_T():
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_means_in_half_precision(dtype):
-    """MIOpen 2109, tensorflow 57057: a sum may overflow, or stop growing, where the mean is small."""
+    """MIOpen 2109, tensorflow 57057: a sum overflows, or stops growing, where the mean is small."""
     for value, steps in ((20, 4096), (0.5, 70_000), (2.5, 1000)):
         ys = jnp.full((steps, 1, 1), value, dtype)
         mean, gradient = jax.value_and_grad(lambda ys: rnnjax.mean_pool(ys).sum())(ys)

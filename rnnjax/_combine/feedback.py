@@ -15,6 +15,7 @@ from rnnjax._cell import (
     PyTree,
     Size,
     as_spec,
+    at_least_float32,
     cell_factory,
     draw,
     fold_in,
@@ -134,7 +135,7 @@ def feedback(
         index = y.argmax(-1)
         if feed == "sample" and key is not None:
             sample = jnp.vectorize(jax.random.categorical, signature="(),(k)->()")
-            index = sample(fold_in(key, 1), y)
+            index = sample(fold_in(key, 1), y.astype(at_least_float32(y.dtype)))
         return jax.nn.one_hot(index, size, dtype=y.dtype)
 
     inner = cell.output_of

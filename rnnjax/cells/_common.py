@@ -80,6 +80,11 @@ def vector(name: str, x: Array, w: Array) -> Array:
     return x.astype(w.dtype)
 
 
+def rows(v: Array, x: Array) -> Array:
+    """v [H] as a row beside x [*B, H]: said, so that programs may forbid rank promotion."""
+    return jax.lax.broadcast_to_rank(v, x.ndim)
+
+
 def check_floating(name: str, x: Any) -> None:
     """Raises TypeError unless x is floating."""
     if not jnp.issubdtype(x.dtype, jnp.floating):

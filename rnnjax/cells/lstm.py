@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell, Size, cell_factory
-from rnnjax.cells._common import flag, standardised, vector, vector_spec
+from rnnjax.cells._common import flag, rows, standardised, vector, vector_spec
 from rnnjax.initializers import Init, preset
 
 
@@ -126,17 +126,20 @@ def lstm(
 
     def step(params: LSTMParams, state: LSTMState, x: Array) -> tuple[LSTMState, Array]:
         x = vector(name, x, params.w_x)
-        i, f, g, o = jnp.split(x @ params.w_x + state.h @ params.w_h + params.b, 4, axis=-1)
+        i, f, g, o = jnp.split(
+            x @ params.w_x + state.h @ params.w_h + rows(params.b, x), 4, axis=-1
+        )
         c = jax.nn.sigmoid(f) * state.c + jax.nn.sigmoid(i) * jnp.tanh(g)
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
         return LSTMState(h, c), h
 
     def normalised_step(params: Any, state: LSTMState, x: Array) -> tuple[LSTMState, Array]:
-        x_g = params.scale_x * standardised(vector(name, x, params.w_x) @ params.w_x)
-        h_g = params.scale_h * standardised(state.h @ params.w_h)
-        i, f, g, o = jnp.split(x_g + h_g + params.b, 4, axis=-1)
+        x_g = rows(params.scale_x, x) * standardised(vector(name, x, params.w_x) @ params.w_x)
+        h_g = rows(params.scale_h, state.h) * standardised(state.h @ params.w_h)
+        i, f, g, o = jnp.split(x_g + h_g + rows(params.b, x), 4, axis=-1)
         c = jax.nn.sigmoid(f) * state.c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        h = jax.nn.sigmoid(o) * jnp.tanh(params.scale_c * standardised(c) + params.b_c)
+        memory = rows(params.scale_c, c) * standardised(c) + rows(params.b_c, c)
+        h = jax.nn.sigmoid(o) * jnp.tanh(memory)
         return LSTMState(h, c), h
 
     return Cell(

@@ -25,9 +25,11 @@ _FAULTS = [
     ("_weights", "columns of a weight do not drop",
      "dataclasses.replace(self, w=self.w[..., index[1]])",
      "Recurrent(self.w[..., index[1]], None, self.by_row)", "test_variational"),
+    ("_weights", "weights in a container made anew", "tree.unflatten(leaves)",
+     "type(params)(*leaves)", "any_container"),
     ("_noise", "the noise inside is the noise outside", "(fold_in(key, 0), fold_in(key, 1))",
      "(key, key)", "nested"),
-    ("weight_drop", "not scaled", "kept.astype(w.dtype) / (1 - rate)", "kept.astype(w.dtype)",
+    ("_weights", "dropped weights not scaled", "self.w / (1 - rate)", "self.w",
      "mean and weight"),
     ("clip_gradient", "not clipped", "jnp.clip(cotangent, -limit, limit)", "cotangent",
      "clips_what"),
@@ -54,8 +56,8 @@ COMBINE += [
     (f"layer norm: {what}", f"rnnjax/cells/{cell}.py", old, new,
      ("tests/combine/test_papers.py", "-k", f"layer_norm_{cell}"))
     for cell, what, old, new in (
-        ("lstm", "memory not normalised", "params.scale_c * standardised(c)", "params.scale_c * c"),
-        ("lstm", "gains swapped", "x_g = params.scale_x", "x_g = params.scale_h"),
+        ("lstm", "memory not normalised", "* standardised(c)", "* c"),
+        ("lstm", "gains swapped", "x_g = rows(params.scale_x", "x_g = rows(params.scale_h"),
         ("gru", "r, z and n normalised together", "@ params.w_x, split)", "@ params.w_x)"),
     )
 ]  # fmt: skip

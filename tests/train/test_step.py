@@ -441,7 +441,9 @@ def test_the_last_targets_alone_may_count(masked):
     # The first row has a gap before its last step, the last one no step at all.
     ends, mask = np.array([T, 5, 0] if masked else [T] * 3), None
     if masked:
-        mask = jnp.asarray((np.arange(T)[:, None] < ends) & (np.arange(T)[:, None] != [T - 2, 0, 0]))
+        mask = jnp.asarray(
+            (np.arange(T)[:, None] < ends) & (np.arange(T)[:, None] != [T - 2, 0, 0])
+        )
     state = start()
     params = copied(state.params)
 
