@@ -62,8 +62,8 @@ FAULTS = [
     Fault(
         "lstm: bias dropped",
         LSTM,
-        "params.w_h + rows(params.b, x),",
-        "params.w_h + 0 * rows(params.b, x),",
+        "params.w_h + b,",
+        "params.w_h + 0 * b,",
         EQUATIONS,
     ),
     Fault("lstm: tanh left off c", LSTM, "jnp.tanh(c)", "c", EQUATIONS),

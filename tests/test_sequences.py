@@ -236,6 +236,10 @@ def test_lengths_of_any_integer_dtype(kind):
         rnnjax.mean_pool(1.0 * xs[..., None], lengths=lengths),
         rnnjax.mean_pool(1.0 * xs[..., None], lengths=wide),
     )
+    _, ys = rnnjax.unroll(
+        rnnjax.activation("identity"), (), None, 1.0 + xs[..., None], lengths=lengths
+    )
+    assert np.count_nonzero(ys, axis=(0, 2)).tolist() == wide.tolist()
     if kind == "uint32":
         beyond = np.array([2**32 - 1] * 3, kind)
         reverse = jax.jit(rnnjax.reverse_sequences)

@@ -54,9 +54,8 @@ def feedback(
         s_t, y_t = cell(s_{t-1}, [x_t, f_t])
 
     d_t is what y_{t-1} should have been, so the targets shifted by one step. With 0 < forcing < 1
-    a state without a key runs freely. The parameters do not depend on `forcing` or `feed`: train
-    with some, evaluate with others, and change them as training goes on. The step takes None for
-    x_t too; then f_t alone is the input.
+    a state without a key runs freely. The parameters do not depend on `forcing` or `feed`: both may
+    change as training goes on. The step takes None for x_t too; then f_t alone is the input.
 
     Args:
       cell: a cell of floating vectors, with outputs [*B, size].

@@ -101,8 +101,8 @@ def flag(what: str, value: Any) -> bool:
     return value
 
 
-def standardised(x: Array, *splits: int) -> Array:
-    """(x - mean) / √(var + 1e-6) over the last axis, or over each part of it: layer normalisation.
+def normalised(x: Array, gain: Array, *splits: int) -> Array:
+    """γ ⊙ (x - mean) / √(var + 1e-6) over the last axis, or over each part of it: layer norm.
 
     Mean and variance are taken in float32 or better.
     """
@@ -110,4 +110,4 @@ def standardised(x: Array, *splits: int) -> Array:
     for part in jnp.split(wide, splits, axis=-1):
         centred = part - part.mean(-1, keepdims=True)
         parts.append(centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6))
-    return jnp.concatenate(parts, axis=-1).astype(x.dtype)
+    return rows(gain, x) * jnp.concatenate(parts, axis=-1).astype(x.dtype)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell, Size, cell_factory, one_of
-from rnnjax.cells._common import flag, rows, standardised, vector, vector_spec
+from rnnjax.cells._common import flag, normalised, rows, vector, vector_spec
 from rnnjax.initializers import Init, preset
 
 
@@ -130,13 +130,11 @@ def gru(
         return h, h
 
     def normalised_step(params: LayerNormGRUParams, h: Array, x: Array) -> tuple[Array, Array]:
-        x = vector(name, x, params.w_x)
-        x_g = rows(params.scale[0], x) * standardised(x @ params.w_x, split)
+        x_g = normalised(vector(name, x, params.w_x) @ params.w_x, params.scale[0], split)
         x_rz, x_n = jnp.split(x_g + rows(params.b, x), [split], axis=-1)
-        u, γ = params.w_h, rows(params.scale[1], h)
-        h_rz = γ[..., :split] * standardised(h @ u[:, :split])
-        r, z = jnp.split(jax.nn.sigmoid(x_rz + h_rz), 2, axis=-1)
-        h_n = γ[..., split:] * standardised((h if reset == "after" else r * h) @ u[:, split:])
+        u, γ = params.w_h, params.scale[1]
+        r, z = jnp.split(jax.nn.sigmoid(x_rz + normalised(h @ u[:, :split], γ[:split])), 2, -1)
+        h_n = normalised((h if reset == "after" else r * h) @ u[:, split:], γ[split:])
         h_n = h_n if params.b_n is None else r * (h_n + rows(params.b_n, h))
         h = (1 - z) * jnp.tanh(x_n + h_n) + z * h
         return h, h
