@@ -389,8 +389,9 @@ def of_this_change(faults: list[Fault]) -> list[Fault]:
     ]
 
 
-def plant(fault: Fault) -> int:
-    """Runs the tests that should see a fault, in this process and a copy; pytest's exit code."""
+def plant(fault: Fault) -> tuple[int, float]:
+    """Runs the tests that should see a fault, in this process and a copy: pytest's exit code, and
+    CPU seconds."""
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder)
         for part in ("rnnjax", "tests"):  # with what Python has compiled of them
@@ -403,7 +404,8 @@ def plant(fault: Fault) -> int:
         sys.path[:0] = [folder]
         os.environ["PYTHONPATH"] = folder
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            return int(pytest.main([*OPTIONS, *fault.tests]))
+            code = pytest.main([*OPTIONS, *fault.tests])
+    return int(code), sum(os.times()[:4])
 
 
 def main() -> int:
@@ -418,20 +420,21 @@ def main() -> int:
         raise SystemExit("\n".join(lost))
     if "--changed" in sys.argv:
         chosen = of_this_change(chosen)
-    survivors, start = 0, time.perf_counter()
+    survivors, total = 0, 0.0
     # Every fault has a process of its own, forked from one that has imported what takes long.
     fork = multiprocessing.get_context("forkserver")
     fork.set_forkserver_preload(["jax", "flax.linen", "numpy", "optax", "hypothesis", "pytest"])
     with concurrent.futures.ProcessPoolExecutor(
         os.cpu_count(), mp_context=fork, max_tasks_per_child=1
     ) as pool:
-        for fault, code in zip(chosen, pool.map(plant, chosen), strict=True):
+        for fault, (code, seconds) in zip(chosen, pool.map(plant, chosen), strict=True):
             # 1 is "tests ran and failed"; more says that the fault did not get a fair trial.
             if code > 1:
                 raise SystemExit(f"{fault.what}: pytest exited with {code}")
-            print(f"{'killed' if code else 'SURVIVED':9} {fault.what}", flush=True)
+            print(f"{'killed' if code else 'SURVIVED':9} {seconds:5.1f} s  {fault.what}", flush=True)
             survivors += not code
-    print(f"{len(chosen) - survivors}/{len(chosen)} killed", f"({time.perf_counter() - start:.0f} s)")
+            total += seconds
+    print(f"{len(chosen) - survivors}/{len(chosen)} killed in {total:.0f} CPU seconds")
     return bool(survivors)
 
 
