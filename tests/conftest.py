@@ -34,8 +34,8 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_runtest_setup(item):
-    """Where bits are compared, programs are optimised as a user's are."""
-    quick = item.get_closest_marker("bitwise") is None
+    """Programs are optimised as a user's are where a mark says so (pyproject.toml)."""
+    quick = item.get_closest_marker("optimised") is None
     if jax.config.read("jax_disable_most_optimizations") != quick:
         jax.config.update("jax_disable_most_optimizations", quick)
         jax.clear_caches()  # they do not go by this switch

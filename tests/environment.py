@@ -1,4 +1,4 @@
-"""How JAX compiles for tests, set on import: before jax is imported, and for the processes they start.
+"""How JAX compiles for tests, set on import: before jax is imported, and for processes they start.
 
 The programs of a test run once or twice, so to optimise them takes longer than it saves; a folder
 keeps them, for all processes of a run and for the next one.

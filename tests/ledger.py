@@ -43,9 +43,13 @@ class Ledger:
     """A plugin of pytest: each process keeps its own account, the first one adds them up."""
 
     def __init__(self, config: pytest.Config):
-        self.budgets = budgets() if config.getoption("budget") else {}
+        self.budgets, self.asserted = budgets(), config.getoption("budget")
         self.seconds: Counter[str] = Counter()
         self.maps: list[int] = [0]
+
+    def pytest_collection_modifyitems(self, items):
+        """The long ones first, so that no worker ends with one alone."""
+        items.sort(key=lambda item: -self.budget(item.location[0]))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item, nextitem):
@@ -80,7 +84,7 @@ class Ledger:
         found = []
         if max(self.maps) > MOST_MAPS:
             found.append(f"{max(self.maps)} memory maps in one process: at most {MOST_MAPS}")
-        if self.budgets:
+        if self.asserted:
             found += [
                 f"{file}: {seconds:.0f} CPU seconds, more than {SLACK} times its budget of {budget}"
                 for file, seconds in sorted(self.seconds.items())
@@ -93,7 +97,7 @@ class Ledger:
 
     def pytest_terminal_summary(self, terminalreporter):
         say = terminalreporter.write_line
-        if self.budgets:
+        if self.asserted:
             terminalreporter.section("CPU seconds by file, and the budget")
             for file, seconds in self.seconds.most_common():
                 say(f"{seconds:7.1f} {self.budget(file):5.0f}  {file}")

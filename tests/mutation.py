@@ -17,7 +17,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from typing import NamedTuple
 
 import environment  # noqa: F401  (for the processes that run the tests)
@@ -380,13 +379,14 @@ def changed() -> set[str]:
 
 
 def of_this_change(faults: list[Fault]) -> list[Fault]:
-    """The faults of the files that were changed, and of their tests; one of every other file."""
-    files, met = changed(), set()
-    return [
-        fault
-        for fault in faults
-        if files & {fault.file, fault.tests[0]} or not (fault.file in met or met.add(fault.file))
-    ]
+    """The faults of the files that were changed, or whose tests were; one of every other file."""
+    files, chosen, met = changed(), [], set()
+    for fault in faults:
+        touched = any(f == fault.file or f.startswith(fault.tests[0]) for f in files)
+        if touched or fault.file not in met:
+            chosen.append(fault)
+        met.add(fault.file)
+    return chosen
 
 
 def plant(fault: Fault) -> tuple[int, float]:
@@ -431,7 +431,9 @@ def main() -> int:
             # 1 is "tests ran and failed"; more says that the fault did not get a fair trial.
             if code > 1:
                 raise SystemExit(f"{fault.what}: pytest exited with {code}")
-            print(f"{'killed' if code else 'SURVIVED':9} {seconds:5.1f} s  {fault.what}", flush=True)
+            print(
+                f"{'killed' if code else 'SURVIVED':9} {seconds:5.1f} s  {fault.what}", flush=True
+            )
             survivors += not code
             total += seconds
     print(f"{len(chosen) - survivors}/{len(chosen)} killed in {total:.0f} CPU seconds")

@@ -99,7 +99,7 @@ def test_gradients_equal_the_sum_over_rows_alone(layer):
         assert_close(got[1][: g.shape[0], b : b + 1], g)
 
 
-@pytest.mark.bitwise
+@pytest.mark.optimised
 @pytest.mark.parametrize("garbage", [0.0, 1e30, jnp.inf, jnp.nan])
 def test_padding_content_never_matters(layer, garbage):
     params = params_of(layer)

@@ -265,7 +265,7 @@ def test_length_zero_passes_the_state_and_its_gradient_through(name):
 
 
 @few
-@pytest.mark.bitwise
+@pytest.mark.optimised
 @pytest.mark.parametrize("reverse", [False, True])
 def test_content_of_padding_never_matters(name, reverse):
     cell, params, state, xs = setup(name, key=KEY)

@@ -56,7 +56,7 @@ WORDS = [
 ]
 STEPS = 12
 
-pytestmark = pytest.mark.bitwise  # runs are compared that share a fixture
+pytestmark = pytest.mark.optimised  # runs are compared that share a fixture
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from rnnjax.train.run import load_run, read_config, read_records
 LOG = pathlib.Path(__file__).parent.parent / "logs" / "kill_and_resume.log"
 STEPS = 11
 
-pytestmark = pytest.mark.bitwise
+pytestmark = pytest.mark.optimised
 
 
 class Killed(BaseException):
