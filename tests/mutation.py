@@ -420,24 +420,28 @@ def main() -> int:
         raise SystemExit("\n".join(lost))
     if "--changed" in sys.argv:
         chosen = of_this_change(chosen)
-    survivors, total = 0, 0.0
+    if not chosen:
+        raise SystemExit(f"no fault is called {' '.join(words)}")
+    # A trial of the trial: tests that fail without a fault have seen none.
+    nothing = chosen[0]._replace(what="nothing planted", new=chosen[0].old)
+    killed, total = 0, 0.0
     # Every fault has a process of its own, forked from one that has imported what takes long.
     fork = multiprocessing.get_context("forkserver")
     fork.set_forkserver_preload(["jax", "flax.linen", "numpy", "optax", "hypothesis", "pytest"])
     with concurrent.futures.ProcessPoolExecutor(
         os.cpu_count(), mp_context=fork, max_tasks_per_child=1
     ) as pool:
-        for fault, (code, seconds) in zip(chosen, pool.map(plant, chosen), strict=True):
+        faults = [nothing, *chosen]
+        for fault, (code, seconds) in zip(faults, pool.map(plant, faults), strict=True):
             # 1 is "tests ran and failed"; more says that the fault did not get a fair trial.
-            if code > 1:
-                raise SystemExit(f"{fault.what}: pytest exited with {code}")
-            print(
-                f"{'killed' if code else 'SURVIVED':9} {seconds:5.1f} s  {fault.what}", flush=True
-            )
-            survivors += not code
+            if code > (fault is not nothing):
+                raise SystemExit(f"{fault.what}: pytest {' '.join(fault.tests)} exited with {code}")
+            verdict = "killed" if code else "passed" if fault is nothing else "SURVIVED"
+            print(f"{verdict:9} {seconds:5.1f} s  {fault.what}", flush=True)
+            killed += code
             total += seconds
-    print(f"{len(chosen) - survivors}/{len(chosen)} killed in {total:.0f} CPU seconds")
-    return bool(survivors)
+    print(f"{killed}/{len(chosen)} killed in {total:.0f} CPU seconds")
+    return killed < len(chosen)
 
 
 if __name__ == "__main__":
