@@ -1,6 +1,8 @@
 """Recurrent neural networks in JAX: cells as equations, unrolled over time."""
 
+from rnnjax import _export
 from rnnjax._cell import Cell as Cell
+from rnnjax._cell import Held as Held
 from rnnjax._cell import Positive as Positive
 from rnnjax._cell import Rate as Rate
 from rnnjax._cell import Size as Size
@@ -73,3 +75,5 @@ from rnnjax.sequences import unpack as unpack
 from rnnjax.sequences import unpad as unpad
 
 __version__ = "0.1.0"
+
+_export.register(globals())

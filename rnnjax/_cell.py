@@ -10,7 +10,7 @@ A cell is its equations: three pure functions and a few words about them.
 fast, safe or convenient is a function around it: `rnnjax.unroll` runs it over a sequence with
 padding, resets and direction; `rnnjax.stack` and its kin take cells and return a cell.
 
-Three rules hold for every cell, ours or yours.
+Four rules hold for every cell, ours or yours.
 
 * **Pure.** A step depends on its arguments alone. What is learned is in `params`, what is carried
   is in `state`, and the type of the state (tree, shapes, dtypes) never changes from step to step.
@@ -20,6 +20,8 @@ Three rules hold for every cell, ours or yours.
   [*B, 1], made by `noise_keys`; masks are functions of the key. Evaluation is the same tree with
   the leaf [*B, 0]: no key, no noise, and no time spent on it. Because keys are recognised by
   their dtype, `rekey`, resets and batching need nothing more from a cell.
+* **Held is held.** What stays the same during a sequence but differs by row stands in the state as
+  `Held(value)`. Parameters have no batch axes, and a step closes over no arrays.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ import numbers
 import operator
 import weakref
 from collections.abc import Callable
-from typing import Annotated, Any, ParamSpec, Protocol, TypeVar, get_origin
+from typing import Annotated, Any, NamedTuple, ParamSpec, Protocol, TypeVar, get_origin
 
 import jax
 import jax.numpy as jnp
@@ -299,6 +301,64 @@ def at_least_float32(dtype: Any) -> Any:
     return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
+# --- what is held ---------------------------------------------------------------------------------
+
+
+class Held(NamedTuple):
+    """What is the same during a sequence but differs by row: the word for it in a state.
+
+    An encoder's outputs with their lengths, an image, a goal: they stand in the state as
+    `Held(value)`. `unroll` hands the very same value to every step, and takes what depends on it
+    alone out of the loop; what a step returns in its place is not looked at. Resets keep it, and so
+    does `rekey`. Its sizes are the caller's: `initial_state` gives an empty one, such as a memory
+    of no places, and the state that is passed to `unroll` need but agree on the axes of the batch.
+
+    Attributes:
+      value: any pytree, every leaf [*B, ...].
+
+    Example:
+      A cell that reads the mean of a memory [*B, S, D] of any size S at each step:
+
+      >>> import jax.numpy as jnp, rnnjax
+      >>> def step(params, state, x):
+      ...     h, memory = state
+      ...     h = jnp.tanh(h + x + memory.value.mean(-2))
+      ...     return (h, memory), h
+      >>> reader = rnnjax.Cell(
+      ...     name="reader",
+      ...     init=lambda key, x_spec: (),
+      ...     initial_state=lambda params, batch=(), *, key=None: (
+      ...         jnp.zeros((*batch, 3)), rnnjax.Held(jnp.zeros((*batch, 1, 3)))
+      ...     ),
+      ...     step=step,
+      ... )
+      >>> state = (jnp.zeros((2, 3)), rnnjax.Held(jnp.ones((2, 7, 3))))
+      >>> state, ys = rnnjax.unroll(reader, (), state, jnp.ones((5, 2, 3)))
+      >>> state[1].value.shape
+      (2, 7, 3)
+    """
+
+    value: Any
+
+
+def _is_held(node: Any) -> bool:
+    return isinstance(node, Held)
+
+
+def parted(state: State) -> tuple[State, list[Any]]:
+    """A state without what it holds, and that, in order."""
+    held = [node.value for node in jax.tree.leaves(state, is_leaf=_is_held) if _is_held(node)]
+    return jax.tree.map(lambda n: Held(()) if _is_held(n) else n, state, is_leaf=_is_held), held
+
+
+def joined(state: State, held: list[Any]) -> State:
+    """The inverse of `parted`."""
+    rest = iter(held)
+    return jax.tree.map(
+        lambda node: Held(next(rest)) if _is_held(node) else node, state, is_leaf=_is_held
+    )
+
+
 # --- noise ---------------------------------------------------------------------------------------
 
 
@@ -380,10 +440,12 @@ def rekey(cell: Cell, state: State, key: Array) -> State:
       False
     """
     del cell  # every cell keeps its noise as keys, so the state says it all
+    state, held = parted(state)
     leaves, tree = jax.tree.flatten(state)
-    return tree.unflatten(
+    redrawn = tree.unflatten(
         noise_keys(fold_in(key, i), leaf.shape[:-1])
         if is_key(leaf) and leaf.shape[-1:] == (1,)
         else leaf
         for i, leaf in enumerate(leaves)
     )
+    return joined(redrawn, held)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -10,7 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from rnnjax._cell import Array, Cell, Params, PyTree, State, is_key, natural, require_cell
+from rnnjax._cell import (
+    Array,
+    Cell,
+    Params,
+    PyTree,
+    State,
+    is_key,
+    joined,
+    natural,
+    parted,
+    require_cell,
+)
 
 Shape = tuple[int, ...]
 
@@ -70,12 +82,11 @@ def sequence_sizes(
     return time, leading[:time_axis] + leading[time_axis + 1 :]
 
 
-def check_call(cell: Any, reverse: Any, loop_unroll: Any) -> None:
+def check_call(cell: Any, reverse: Any) -> None:
     """Raises unless the static arguments of `unroll` are of their types."""
     require_cell("cell", cell)
     if not isinstance(reverse, bool):
         raise TypeError(f"reverse must be True or False, got {reverse!r}")
-    natural("loop_unroll", loop_unroll, least=1)
 
 
 def checked_rows(
@@ -119,16 +130,28 @@ def check_flags(name: str, flags: Array, time: int, batch: Shape, time_axis: int
         )
 
 
-def check_params(cell: Cell, params: Params, xs: PyTree, batch: Shape) -> None:
-    """Raises unless params has the tree and shapes that `cell.init` draws for these inputs."""
-    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1 + len(batch) :], x.dtype), xs)
-    inputs, tree = jax.tree.flatten(one)
+@contextlib.contextmanager
+def explained(cell: Cell, params: Params, xs: PyTree, batch: Shape) -> Iterator[None]:
+    """Where the cell fails, says so if params have not the form that `cell.init` gives them."""
     try:
-        expected = _drawn(cell, tree, *inputs)
-    except jax.errors.JAXTypeError:
-        return  # an init that looks at values: there is nothing to compare with
-    _check_tree("params", cell, params, expected)
-    features = inputs[0].shape[0] if len(inputs) == 1 and inputs[0].ndim == 1 else None
+        yield
+    except Exception as error:
+        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1 + len(batch) :], x.dtype), xs)
+        try:
+            expected = jax.eval_shape(cell.init, jax.random.key(0), one)
+        except Exception:  # it has no init, or none for these xs: the error must speak for itself
+            raise error from None
+        _check_params(cell, params, one, expected, error)
+        raise
+
+
+def _check_params(
+    cell: Cell, params: Params, inputs: PyTree, expected: PyTree, cause: Exception
+) -> None:
+    """Raises if params have not the tree, the shapes and the kinds of dtypes that are expected."""
+    _check_tree("params", cell, params, expected, cause)
+    sizes = [leaf.shape for leaf in jax.tree.leaves(inputs)]
+    features = sizes[0][0] if len(sizes) == 1 and len(sizes[0]) == 1 else None
     for (path, got), want in zip(
         jax.tree.leaves_with_path(params), jax.tree.leaves(expected), strict=True
     ):
@@ -137,7 +160,7 @@ def check_params(cell: Cell, params: Params, xs: PyTree, batch: Shape) -> None:
             raise TypeError(
                 f"params{jax.tree_util.keystr(path)} is {jnp.result_type(got)}, {cell.name} "
                 "needs a floating-point array"
-            )
+            ) from cause
         if jnp.shape(got) == want.shape:
             continue
         message = (
@@ -147,19 +170,24 @@ def check_params(cell: Cell, params: Params, xs: PyTree, batch: Shape) -> None:
         differing = [(a, b) for a, b in zip(jnp.shape(got), want.shape, strict=False) if a != b]
         if len(differing) == 1 and differing[0][1] == features:
             message = f"xs has {features} features, params expect {differing[0][0]}: {message}"
-        raise ValueError(message)
-
-
-@functools.lru_cache(maxsize=256)  # to trace an initializer takes longer than to trace a scan
-def _drawn(cell: Cell, tree: Any, *inputs: jax.ShapeDtypeStruct) -> Params:
-    return jax.eval_shape(cell.init, jax.random.key(0), tree.unflatten(inputs))
+        raise ValueError(message) from cause
 
 
 def check_state(
     cell: Cell, state: State, expected: State, time: int, batch: Shape, time_axis: int
 ) -> State:
-    """The state, weak types made strong, once it has the tree, shapes and dtypes expected."""
+    """The state, weak types made strong, once it has the tree, shapes and dtypes expected.
+
+    What is held is the caller's: it need but have the axes of the batch.
+    """
+    (state, held), (expected, _) = parted(state), parted(expected)
     _check_tree("state", cell, state, expected)
+    for path, leaf in jax.tree.leaves_with_path(held):
+        if jnp.shape(leaf)[: len(batch)] != batch:
+            raise ValueError(
+                f"what the state holds, {jax.tree_util.keystr(path)}, has shape "
+                f"{list(jnp.shape(leaf))}, the batch of xs is {list(batch)}"
+            )
 
     def check(path: Any, got: Any, want: Array) -> Array:
         where = f"state{jax.tree_util.keystr(path)}"
@@ -188,7 +216,7 @@ def check_state(
             )
         return jax.lax.convert_element_type(got, want.dtype)
 
-    return jax.tree.map_with_path(check, state, expected)
+    return joined(jax.tree.map_with_path(check, state, expected), held)
 
 
 def check_carry(cell: Cell, before: State, after: State) -> None:
@@ -205,7 +233,9 @@ def check_carry(cell: Cell, before: State, after: State) -> None:
             )
 
 
-def _check_tree(what: str, cell: Cell, got: PyTree, expected: PyTree) -> None:
+def _check_tree(
+    what: str, cell: Cell, got: PyTree, expected: PyTree, cause: Exception | None = None
+) -> None:
     if jax.tree.structure(got) == jax.tree.structure(expected):
         return
     have, need = (
@@ -217,7 +247,7 @@ def _check_tree(what: str, cell: Cell, got: PyTree, expected: PyTree) -> None:
     raise TypeError(
         f"{what} is not that of {cell.name}: got {_kind(got)}, expected {_kind(expected)}; "
         f"missing: {missing}; unexpected: {unexpected}"
-    )
+    ) from cause
 
 
 def _kind(tree: Any) -> str:

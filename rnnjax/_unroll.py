@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._cell import Array, Cell, Params, PyTree, State, fold_in, is_key
+from rnnjax._cell import (
+    Array,
+    Cell,
+    Params,
+    PyTree,
+    State,
+    fold_in,
+    is_key,
+    joined,
+    natural,
+    parted,
+)
 from rnnjax._check import (
     check_call,
     check_carry,
-    check_params,
     check_state,
     checked_rows,
+    explained,
     sequence_sizes,
 )
 from rnnjax._compile import scan
+from rnnjax._compile._memory import remembered
+from rnnjax._compile._static import Static
 
 
 def unroll(
@@ -80,46 +94,48 @@ def unroll(
       >>> bool((h[1] == ys[1, 1]).all()), bool((ys[2:, 1] == 0).all())
       (True, True)
     """
-    check_call(cell, reverse, loop_unroll)
+    check_call(cell, reverse)
     lengths = None if lengths is None else jnp.asarray(lengths)
     sizes = sequence_sizes(cell, params, state, xs, length, lengths, time_axis)
     lengths, mask, resets = checked_rows(lengths, mask, resets, *sizes, time_axis)
-    return _unroll(
-        cell, params, state, xs, lengths, mask, resets,
-        sizes=sizes, reverse=reverse, time_axis=time_axis,
-        save=save, block=block, loop_unroll=loop_unroll,
-    )  # fmt: skip
+    options = (
+        *sizes,
+        reverse,
+        time_axis,
+        save,
+        block,
+        natural("loop_unroll", loop_unroll, least=1),
+    )
+    arrays, static = Static.of(params)
+
+    # Under jit, so that a second call with the same shapes does not call `step` again.
+    def make(get: Callable[[], Cell]) -> Callable[..., tuple[State, PyTree]]:
+        return jax.jit(functools.partial(_unroll, get, static), static_argnums=0)
+
+    return remembered(cell, static, make)(options, arrays, state, xs, lengths, mask, resets)
 
 
-# Under jit with the cell static, a second call with the same shapes does not call `step` again.
-@functools.partial(
-    jax.jit,
-    static_argnames=("cell", "sizes", "reverse", "time_axis", "save", "block", "loop_unroll"),
-)
 def _unroll(
-    cell: Cell,
-    params: Params,
+    get: Callable[[], Cell],
+    static: Static,
+    options: tuple,
+    arrays: PyTree,
     state: State | None,
     xs: PyTree,
     lengths: Array | None,
     mask: Array | None,
     resets: Array | None,
-    *,
-    sizes: tuple[int, tuple[int, ...]],
-    reverse: bool,
-    time_axis: int,
-    save: str,
-    block: int | str | None,
-    loop_unroll: int,
 ) -> tuple[State, PyTree]:
-    time, batch = sizes
+    time, batch, reverse, time_axis, save, block, loop_unroll = options
+    cell, params = get(), static.joined(arrays)
     xs, mask, resets = jax.tree.map(
         lambda leaf: jnp.moveaxis(leaf, time_axis, 0), (xs, mask, resets)
     )
-    check_params(cell, params, xs, batch)
-    fresh = cell.initial_state(params, batch)
+    with explained(cell, params, xs, batch):
+        fresh = cell.initial_state(params, batch)
     state = fresh if state is None else check_state(cell, state, fresh, time, batch, time_axis)
     fresh, state = _like_xs((fresh, state), xs, batch)
+    (fresh, _), (state, held) = parted(fresh), parted(state)
 
     valid = valid_steps(time, batch, lengths, mask)
     if valid is not None:
@@ -130,24 +146,26 @@ def _unroll(
         resets = _reversed_resets(resets, valid) if reverse else resets
 
     def step(constants: PyTree, state: State, inputs: PyTree) -> tuple[State, PyTree]:
-        params, fresh = constants
+        arrays, fresh, held = constants
+        params = static.joined(arrays)
         x, valid, reset = inputs
         if reset is not None:
             state = select_rows(reset, _restart(cell, params, state, fresh), state)
         begin = state if valid is None else _safe(valid, state, fresh)
-        with jax.named_scope(cell.name):
-            new, y = cell.step(params, begin, x)
-        check_carry(cell, state, new)
+        with jax.named_scope(cell.name), explained(cell, params, xs, batch):
+            new, y = cell.step(params, joined(begin, held), x)
+            new, _ = parted(new)
+            check_carry(cell, state, new)
         if valid is not None:
             new = select_rows(valid, new, state)
             y = select_rows(valid, y, jax.tree.map(_zero, y))
         return new, y
 
     state, ys = scan(
-        step, (params, fresh), state, (xs, valid, resets),
+        step, (arrays, fresh, held), state, (xs, valid, resets),
         length=time, reverse=reverse, save=save, block=block, loop_unroll=loop_unroll,
     )  # fmt: skip
-    return state, jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, time_axis), ys)
+    return joined(state, held), jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, time_axis), ys)
 
 
 def times(time: int, batch: tuple[int, ...]) -> Array:
@@ -161,7 +179,7 @@ def valid_steps(
     """Which steps are real, [T, *B]: those before the length that the mask allows; None for all."""
     if lengths is None:
         return mask
-    within = times(time, batch) < lengths.astype(int)
+    within = times(time, batch) < lengths.astype(int)[None]
     return within if mask is None else mask & within
 
 
@@ -172,7 +190,7 @@ def _restart(cell: Cell, params: Params, state: State, fresh: State) -> State:
         return fresh
     # Any data but the small integers cells fold in to tell layers, rows and steps apart.
     key = fold_in(keys[0][..., 0], np.uint32(2**32 - 1))
-    drawn = cell.initial_state(params, key.shape, key=key)
+    drawn, _ = parted(cell.initial_state(params, key.shape, key=key))
     return jax.tree.map(lambda new, old: _placed(new, jax.typeof(old).sharding.spec), drawn, state)
 
 
@@ -190,12 +208,15 @@ def _reversed_resets(resets: Array, valid: Array | None) -> Array:
 
 def select_rows(condition: Array, yes: PyTree, no: PyTree) -> PyTree:
     """Selects rows: the condition's axes are the leading axes of every leaf."""
+    return jax.tree.map(lambda a, b: a if a is b else _selected(condition, a, b), yes, no)
 
-    def select(a: Array, b: Array) -> Array:
-        shape = (*condition.shape, *(1,) * (a.ndim - condition.ndim))
-        return jnp.where(condition.reshape(shape), a, b)
 
-    return jax.tree.map(select, yes, no)
+def _selected(condition: Array, a: Array, b: Array) -> Array:
+    if is_key(a):  # to select a key is to use it, and a key is used once
+        data = _selected(condition, jax.random.key_data(a), jax.random.key_data(b))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(a))
+    shape = (*condition.shape, *(1,) * (a.ndim - condition.ndim))
+    return jnp.where(condition.reshape(shape), a, b)
 
 
 def _harmless(cell: Cell, valid: Array, xs: PyTree) -> PyTree:
@@ -234,7 +255,7 @@ def _like_xs(state: State, xs: PyTree, batch: tuple[int, ...]) -> State:
             flag = jnp.zeros_like(leaf[:1], dtype=bool).any(axis=others)
             state = _placed(state, jax.typeof(flag).sharding.spec)
             # Under shard_map, what is selected by a varying flag varies. XLA removes it.
-            state = select_rows(flag, state, state)
+            state = jax.tree.map(functools.partial(_selected, flag), state, state)
     return state
 
 

@@ -1,4 +1,4 @@
-"""What the compiler reads of JAX that JAX does not document, and what it does on a JAX it has not met.
+"""What the compiler reads of JAX beyond its documentation, and what if JAX writes it anew.
 
 How `lax.scan` writes its equation changes between releases. As little as possible is read of it:
 its body, and which of its results are carries; all else follows from the trees of the arguments,
@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# The range that the tests run on.
-OLDEST, NEWEST = (0, 10), (0, 12)
+# The newest JAX that the tests run on.
+NEWEST = (0, 12)
 
 
 class ScanEquation(NamedTuple):
@@ -55,17 +55,39 @@ def scan_equation(closed: Any, state: Any, xs: Any) -> ScanEquation:
     return ScanEquation(position, eqn.params["jaxpr"], fixed, carries)
 
 
+def is_new() -> bool:
+    """Whether this JAX is newer than any that was tested."""
+    return tuple(map(int, re.findall(r"\d+", jax.__version__)[:2])) > NEWEST
+
+
+def warn_if_new() -> None:
+    """Says so, at import."""
+    if is_new():
+        tested = ".".join(map(str, NEWEST))
+        _warn(f"rnnjax is tested up to JAX {tested}, this is {jax.__version__}")
+
+
 def understood() -> bool:
-    """Whether this JAX writes its programs as the compiler expects; tried once, if it is new."""
-    return _version() <= NEWEST or _understood()
+    """Whether this JAX writes its programs as the compiler expects; tried once, where it is new."""
+    return not is_new() or _tried()
 
 
 @functools.cache
-def _understood() -> bool:
+def _tried() -> bool:
     try:
-        return not unmet_expectations()
-    except Exception:  # whatever fails here would fail in a user's program
-        return False
+        unmet = unmet_expectations()
+    except Exception as error:  # what fails here would fail in a user's program
+        unmet = [repr(error)]
+    if unmet:
+        _warn(
+            f"rnnjax expected of JAX {jax.__version__}: {'; '.join(unmet)}. Recurrences run as "
+            "plain lax.scan: slower, with the same results"
+        )
+    return not unmet
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=2)
 
 
 def unmet_expectations() -> list[str]:
@@ -100,18 +122,3 @@ def unmet_expectations() -> list[str]:
         == len(body.outvars),
     }
     return [what for what, met in checks.items() if not met]
-
-
-def _version() -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", jax.__version__)[:2]))
-
-
-def warn_if_untested() -> None:
-    """Warns, at import, on a JAX newer than any that was tested."""
-    if _version() > NEWEST:
-        tested = ".".join(map(str, NEWEST))
-        warnings.warn(
-            f"rnnjax is tested up to JAX {tested}, this is {jax.__version__}: where it differs, "
-            "recurrences run as plain lax.scan, slower and with the same results",
-            stacklevel=2,
-        )

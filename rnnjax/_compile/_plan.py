@@ -6,11 +6,16 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from rnnjax._compile import _plain
+from rnnjax._compile._draws import carried_draws
+from rnnjax._compile._explain import Component, Plan, short
+from rnnjax._compile._jax import understood
+from rnnjax._compile._options import Options
 from rnnjax._compile._primitives import PRODUCTS, flops, nbytes, on_cpu, worth_keeping
 from rnnjax._compile._rewrite import rewrite
 from rnnjax._compile._schedule import Schedule, Stage, schedule
-from rnnjax._compile._static import Static
-from rnnjax._compile._trace import Step, Traced, trace, type_of
+from rnnjax._compile._static import Static, Step
+from rnnjax._compile._trace import Traced, trace, type_of
 
 # The default block on a CPU, in bytes of arrays between stages and in rows of products
 # (benchmarks/NOTES.md has the measurements).
@@ -19,107 +24,6 @@ _ROWS = 512
 
 # By default no more than this is kept for the gradient, in bytes.
 _KEPT = 2 << 30
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options of `scan`, checked."""
-
-    length: int | None = None
-    reverse: bool = False
-    loop_unroll: int = 1
-    save: str = "auto"
-    block: int | str | None = "auto"
-    backward: str = "auto"
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.loop_unroll, int) or self.loop_unroll < 0:
-            raise ValueError(f"loop_unroll must be a bool or an int >= 0, got {self.loop_unroll!r}")
-        _one_of("save", self.save, ("auto", "all", "states"))
-        _one_of("backward", self.backward, ("auto", "deferred", "autodiff"))
-        if isinstance(self.block, bool) or not isinstance(self.block, int | str | None):
-            raise TypeError(f"block must be 'auto', None or an int, got {self.block!r}")
-        if isinstance(self.block, str) and self.block != "auto":
-            raise ValueError(f"block must be 'auto', None or an int, got {self.block!r}")
-        if isinstance(self.block, int) and self.block < 1:
-            raise ValueError(f"block must be at least 1 step, got {self.block}")
-
-
-@dataclass(frozen=True)
-class Component:
-    """One stage of a plan.
-
-    Attributes:
-      kind: `invariant`, `parallel`, `loop` or `plain`.
-      equations: Number of equations.
-      products: Number of products (`dot_general`, convolution) among them.
-      flops: Floating point operations for all steps together.
-      kept: Bytes that it leaves behind for later stages and the outputs.
-      deferred: Shapes of the weights whose gradient is computed after this loop, once per use.
-      why: Why it is done this way.
-    """
-
-    kind: str
-    equations: int
-    products: int
-    flops: int
-    kept: int
-    deferred: tuple[tuple[int, ...], ...]
-    why: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What `scan` does with a step; `str(plan)` is a table.
-
-    Attributes:
-      components: In the order in which they run.
-      length: Number of steps.
-      save: `all`, or `states`: keep the state between blocks, recompute the rest.
-      block: Steps that go through all components together, or None for all.
-      why: Why this plan.
-    """
-
-    components: tuple[Component, ...]
-    length: int
-    save: str
-    block: int | None
-    why: str
-
-    @property
-    def flops_in_loops(self) -> int:
-        return sum(c.flops for c in self.components if c.kind in ("loop", "plain"))
-
-    @property
-    def flops_outside(self) -> int:
-        return sum(c.flops for c in self.components if c.kind not in ("loop", "plain"))
-
-    def __str__(self) -> str:
-        head = ("", "kind", "equations", "products", "FLOPs", "kept", "deferred weights", "why")
-        rows = [
-            (
-                str(number),
-                c.kind,
-                str(c.equations),
-                str(c.products),
-                _short(c.flops, ""),
-                _short(c.kept, "B"),
-                " ".join("x".join(map(str, shape)) for shape in c.deferred) or "-",
-                c.why,
-            )
-            for number, c in enumerate(self.components)
-        ]
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in (head, *rows)
-        ]
-        lines.append(
-            f"{self.length} steps, {f'blocks of {self.block}' if self.block else 'one block'}, "
-            f"save={self.save!r}; FLOPs in loops {_short(self.flops_in_loops, '')}, "
-            f"outside {_short(self.flops_outside, '')}; {self.why}"
-        )
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -154,7 +58,7 @@ def decide(traced: Traced, options: Options) -> Decision:
         return plain("fewer than two steps")
     if traced.empty:
         return plain("arrays without elements")
-    found = schedule(rewrite(traced.program))
+    found = schedule(carried_draws(rewrite(traced.program)))
     save, kept = _save(found, traced.length) if options.save == "auto" else (options.save, "")
     block, size = options.block, ""
     if isinstance(block, str):
@@ -173,7 +77,7 @@ def _save(found: Schedule, length: int) -> tuple[str, str]:
     kept = length * sum(map(nbytes, (*found.program.carry, *made)))
     if kept <= _KEPT:
         return "all", ""
-    return "states", f"all that the gradient needs would be {_short(kept, 'B')}"
+    return "states", f"all that the gradient needs would be {short(kept, 'B')}"
 
 
 def _block(found: Schedule, length: int, save: str) -> tuple[int | None, str]:
@@ -239,6 +143,8 @@ def plan(step: Step, params: Any, state: Any, xs: Any, **options: Any) -> Plan:
       ['parallel', 'loop']
     """
     chosen = Options(**options)
+    if not understood():
+        return _plain.plan(xs, chosen)
     params, static = Static.of(params)
     step = static.bound(step)
     traced = trace(step, params, state, xs, chosen.length, chosen.reverse, chosen.loop_unroll)
@@ -272,16 +178,3 @@ def _component(kind: str, eqns: Any, length: int, kept: int, deferred: Any, why:
     products = sum(eqn.primitive.name in PRODUCTS for eqn in eqns)
     total = length * sum(map(flops, eqns))
     return Component(kind, len(eqns), products, total, kept, deferred, why)
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
-
-
-def _short(number: float, unit: str) -> str:
-    for prefix in ("", "k", "M", "G", "T"):
-        if number < 1000:
-            return f"{number:.3g} {prefix}{unit}".strip()
-        number /= 1000
-    return f"{number:.3g} P{unit}"

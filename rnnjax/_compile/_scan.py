@@ -9,12 +9,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax._compile import _defer
+from rnnjax._compile import _defer, _plain
+from rnnjax._compile._jax import understood
 from rnnjax._compile._memory import remembered
-from rnnjax._compile._plan import Options, decide
+from rnnjax._compile._options import Options
+from rnnjax._compile._plan import decide
 from rnnjax._compile._run import Clock, Values, blocks, invariants, steps
-from rnnjax._compile._static import Static
-from rnnjax._compile._trace import Step, trace
+from rnnjax._compile._static import Static, Step
+from rnnjax._compile._trace import trace
 
 
 def scan(
@@ -37,15 +39,16 @@ def scan(
     next layer's input projection), what does not depend on time is done once, and the gradients of
     weights are computed after the loop, by one product each. `plan` shows what is done.
 
-    As with `jax.jit`, a step is traced once for each type of its arguments: where it reads
-    something that is changed between calls (an attribute of an object, a global variable), pass
-    that in `params`, or pass a new function; a remembered trace keeps the old value.
+    A step is traced once for each type of its arguments, as by `jax.jit`, but only while all that
+    it reads beside them (what it closes over, global variables) is seen to be what it was. A step
+    that reads what may change unseen, such as the attributes of an object, is traced and compiled
+    at each eager call, as by `lax.scan`: pass such things in `params`, or call under `jax.jit`.
 
     Args:
       step: `(params, state, x) -> (state, y)`, pure, for one step.
-      params: What the step needs at every step: any pytree. Arrays and floats are its parameters;
-        other leaves (functions, strings, ints, bools) reach the step as they are, and scan is
-        compiled anew when one of them changes.
+      params: What the step needs at every step: any pytree. Leaves that are no arrays (functions,
+        strings, Python's own numbers) reach the step as they are, and scan is compiled anew when
+        one of them changes.
       state: The state before the first step: any pytree.
       xs: The inputs `[T, ...]`: any pytree, or None.
       length: T, needed where `xs` has no leaves.
@@ -84,19 +87,18 @@ def scan(
         if jnp.ndim(leaf) == 0:
             where = f"xs{jax.tree_util.keystr(path)}"
             raise ValueError(f"{where} is a scalar, expected an array with time as first axis")
-    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
-        return jax.lax.scan(
-            functools.partial(step, params), state, xs, length, reverse, loop_unroll
-        )
-    run = remembered(
-        step, lambda get: jax.jit(functools.partial(_scan, get), static_argnums=(0, 1))
-    )
+    if jax.config.jax_disable_jit or not understood():  # pyright: ignore[reportAttributeAccessIssue]
+        return _plain.scan(step, params, state, xs, options)
     arrays, static = Static.of(params)
-    return run(options, static, arrays, state, xs)
+
+    def make(get: Callable[[], Step]) -> Callable[..., Any]:
+        return jax.jit(functools.partial(_scan, get, static), static_argnums=0)
+
+    return remembered(step, static, make)(options, arrays, state, xs)
 
 
 def _scan(
-    get: Callable[[], Step], options: Options, static: Static, params: Any, state: Any, xs: Any
+    get: Callable[[], Step], static: Static, options: Options, params: Any, state: Any, xs: Any
 ) -> tuple[Any, Any]:
     """Traces, decides and runs; under a jit, which remembers all of it by options and types."""
     step = static.bound(get())
@@ -108,6 +110,7 @@ def _scan(
     loop_runner = _defer.deferred if decision.defer else _defer.plain
 
     def body(fixed: Values, init: Values, xs: Values) -> Values:
+        init, state = schedule.program.first(init), len(init)
         env = invariants(schedule, fixed, init)
 
         def run(clock: Clock, init: Values, xs: Values) -> tuple[Values, Values]:
@@ -117,6 +120,6 @@ def _scan(
             run = jax.checkpoint(run, static_argnums=0, prevent_cse=False)
         clock = Clock(traced.length, traced.reverse, traced.loop_unroll)
         carry, ys = blocks(run, clock, decision.block, init, xs)
-        return [*carry, *ys]
+        return [*carry[:state], *ys]
 
     return traced.run(body, params, state, xs)

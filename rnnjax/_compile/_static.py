@@ -1,13 +1,14 @@
-"""Parameters that are no arrays: functions, strings, sizes."""
+"""Parameters that are no arrays: functions, strings, numbers of Python's own."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 
-from rnnjax._compile._trace import Step
+Step = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,12 @@ class Static:
 
     Attributes:
       tree: The structure of `params`.
-      leaves: For each leaf its type and itself, or None where an array belongs.
+      leaves: For each leaf its type, its text if it is a number (0.0 equals -0.0 and is another),
+        and itself; or None where an array belongs.
     """
 
     tree: Any
-    leaves: tuple[tuple[type, Any] | None, ...]
+    leaves: tuple[tuple[type, str, Any] | None, ...]
 
     @classmethod
     def of(cls, params: Any) -> tuple[list[Any], Static]:
@@ -32,23 +34,34 @@ class Static:
                     f"params{jax.tree_util.keystr(path)} is a {type(leaf).__name__}, which is no "
                     "array and has no hash; close over it in step, or pass an array or a tuple"
                 )
-        leaves = tuple(None if _is_array(leaf) else (type(leaf), leaf) for _, leaf in named)
+        leaves = tuple(None if _is_array(leaf) else _exact(leaf) for _, leaf in named)
         return [leaf for _, leaf in named if _is_array(leaf)], cls(tree, leaves)
+
+    def values(self) -> list[Any]:
+        """The leaves that are no arrays."""
+        return [leaf[-1] for leaf in self.leaves if leaf is not None]
+
+    def joined(self, arrays: Iterable[Any]) -> Any:
+        """`params` again, of these arrays."""
+        rest = iter(arrays)
+        return self.tree.unflatten(
+            [next(rest) if leaf is None else leaf[-1] for leaf in self.leaves]
+        )
 
     def bound(self, step: Step) -> Step:
         """`step`, with a list of arrays for `params`."""
 
         def bound(arrays: Any, state: Any, x: Any) -> tuple[Any, Any]:
-            rest = iter(arrays)
-            leaves = [next(rest) if leaf is None else leaf[1] for leaf in self.leaves]
-            return step(jax.tree.unflatten(self.tree, leaves), state, x)
+            return step(self.joined(arrays), state, x)
 
         return bound
+
+
+def _exact(leaf: Any) -> tuple[type, str, Any]:
+    return type(leaf), repr(leaf) if isinstance(leaf, float | complex) else "", leaf
 
 
 def _is_array(leaf: Any) -> bool:
     """Whether a leaf is a value to compute with. NumPy's types have a dtype and are none."""
     like_array = hasattr(leaf, "dtype") and hasattr(leaf, "shape")
-    return (like_array or hasattr(leaf, "__jax_array__") or isinstance(leaf, float | complex)) and (
-        not isinstance(leaf, type)
-    )
+    return (like_array or hasattr(leaf, "__jax_array__")) and not isinstance(leaf, type)

@@ -30,10 +30,10 @@ from jax.extend.core import (
 from jax.interpreters import ad
 
 from rnnjax._compile._jax import scan_equation
+from rnnjax._compile._static import Step
 
 Atom = Var | Literal
 Equation = JaxprEqn
-Step = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 # Calls that mean nothing but "do this": their equations are taken into the step.
 _INLINED = frozenset({"jit", "pjit", "closed_call", "core_call"})
@@ -51,6 +51,8 @@ class Program:
       eqns: Equations in an order in which they can be evaluated.
       next: The state after the step, one atom per carry.
       ys: The outputs of the step.
+      first: The values of `carry` before the first step, from those of the state: a rewrite may
+        add to what is carried.
     """
 
     fixed: tuple[Var, ...]
@@ -60,6 +62,7 @@ class Program:
     eqns: tuple[Equation, ...]
     next: tuple[Atom, ...]
     ys: tuple[Atom, ...]
+    first: Callable[[Sequence[Any]], Sequence[Any]] = list
 
     @property
     def held(self) -> frozenset[int]:
@@ -215,6 +218,11 @@ def among(atom: Atom, group: Container[Var]) -> TypeGuard[Var]:
 def substitute(env: Mapping[Var, Atom], atoms: Sequence[Atom]) -> tuple[Atom, ...]:
     """Replaces the variables that `env` names."""
     return tuple(env.get(atom, atom) if isinstance(atom, Var) else atom for atom in atoms)
+
+
+def like(var: Var) -> Var:
+    """A new variable of the type of another."""
+    return Var(var.aval)
 
 
 def variables(atoms: Sequence[Atom]) -> list[Var]:

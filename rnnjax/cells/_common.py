@@ -81,7 +81,9 @@ def vector(name: str, x: Array, w: Array) -> Array:
 
 
 def check_floating(name: str, x: Any) -> None:
-    """Raises TypeError unless x is floating."""
+    """Raises TypeError unless x is one floating array."""
+    if not hasattr(x, "dtype"):
+        raise TypeError(f"{name} needs one array as input, got {type(x).__name__}")
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(
             f"{name} needs floating-point xs, got {x.dtype}: "

@@ -1,0 +1,40 @@
+"""The options of `scan`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jax.export import is_symbolic_dim
+
+from rnnjax._cell import natural
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of `scan`, checked."""
+
+    length: int | None = None
+    reverse: bool = False
+    loop_unroll: int = 1
+    save: str = "auto"
+    block: int | str | None = "auto"
+    backward: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.length is not None and not is_symbolic_dim(self.length):
+            object.__setattr__(self, "length", natural("length", self.length))
+        if not isinstance(self.loop_unroll, bool):
+            object.__setattr__(self, "loop_unroll", natural("loop_unroll", self.loop_unroll))
+        _one_of("save", self.save, ("auto", "all", "states"))
+        _one_of("backward", self.backward, ("auto", "deferred", "autodiff"))
+        if isinstance(self.block, bool) or not isinstance(self.block, int | str | None):
+            raise TypeError(f"block must be 'auto', None or an int, got {self.block!r}")
+        if isinstance(self.block, str) and self.block != "auto":
+            raise ValueError(f"block must be 'auto', None or an int, got {self.block!r}")
+        if isinstance(self.block, int) and self.block < 1:
+            raise ValueError(f"block must be at least 1 step, got {self.block}")
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
