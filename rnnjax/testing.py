@@ -231,16 +231,16 @@ class _Case:
         """What `init` draws, moved off the zeros and ones it may hold."""
         rng = np.random.default_rng(self.seed)
 
-        def move(leaf: Any) -> Any:
-            if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+        def move(leaf: Array) -> Array:
+            if not _inexact(leaf):
                 return leaf
-            noise = rng.normal(0, self.spread, jnp.shape(leaf))
-            return leaf + jnp.asarray(noise, jnp.result_type(leaf))
+            return jnp.asarray(leaf + rng.normal(0, self.spread, leaf.shape).astype(leaf.dtype))
 
-        return jax.tree.map(move, self.cell.init(jax.random.key(self.seed), self.spec))
+        init = jax.jit(lambda key: self.cell.init(key, self.spec))
+        return jax.tree.map(move, _host(init(jax.random.key(self.seed))))
 
     def inputs(self, shape: tuple[int, ...], seed: int) -> PyTree:
-        """Inputs with leading axes `shape`."""
+        """Inputs with leading axes `shape`, NumPy's: each operation on JAX's is a compilation."""
         rng = np.random.default_rng((self.seed, seed))
 
         def leaf(spec: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -252,7 +252,7 @@ class _Case:
             return rng.normal(0, 1, size)
 
         drawn = jax.tree.map(leaf, self.spec) if self.draw is None else self.draw(rng, shape)
-        return jax.tree.map(lambda x, spec: jnp.asarray(x, spec.dtype), drawn, self.spec)
+        return jax.tree.map(lambda x, spec: np.asarray(x, spec.dtype), drawn, self.spec)
 
     @functools.cached_property
     def xs(self) -> PyTree:
@@ -293,20 +293,15 @@ class _Case:
         """The state after a Python loop of jitted steps, and its outputs."""
         return _loop(self.step, self.params, self.state, self.xs)
 
-    def everywhere(self) -> dict[str, Array]:
+    def everywhere(self) -> dict[str, np.ndarray]:
         """The options of a run where every step is real and none restarts."""
         shape = (T, self.rows)
-        return {"mask": jnp.ones(shape, bool), "resets": jnp.zeros(shape, bool)}
-
-    @functools.cached_property
-    def full(self) -> Array:
-        """Lengths without padding."""
-        return jnp.asarray(np.full(self.rows, T))
+        return {"mask": np.ones(shape, bool), "resets": np.zeros(shape, bool)}
 
     @functools.cached_property
     def reference(self) -> _Run:
         """Plain `lax.scan` and autodiff."""
-        return self.plain(self.params, self.state, self.xs, **self.everywhere(), key=self.key)
+        return self.by_rows(self.state, **self.everywhere())
 
     @functools.cached_property
     def whole(self) -> _Run:
@@ -318,13 +313,22 @@ class _Case:
         """`rnnjax.unroll` with resets, and the reference; in evaluation, as resets redraw noise."""
         state = self.reached(self.initial((self.rows,), keyed=False)) if self.noisy else self.state
         options = self.everywhere()
-        options["resets"] = jnp.arange(T * self.rows).reshape(T, self.rows) % 3 == 1
+        options["resets"] = np.arange(T * self.rows).reshape(T, self.rows) % 3 == 1
+        lengths = np.full(self.rows, T)
         return (
-            self.run(self.params, state, self.xs, lengths=self.full, **options),
-            self.plain(
-                self.params, state, self.xs, **options, key=None if self.noisy else self.key
-            ),
+            self.run(self.params, state, self.xs, lengths=lengths, **options),
+            self.by_rows(state, **options, keyed=not self.noisy),
         )
+
+    def by_rows(
+        self, state: State, *, mask: np.ndarray, resets: np.ndarray, keyed: bool = True
+    ) -> _Run:
+        """Each row's real steps alone, by plain `lax.scan` and autodiff."""
+        packed = np.argsort(~mask, axis=0, kind="stable")
+        return self.plain(
+            self.params, state, self.xs, mask=mask, resets=resets, packed=packed,
+            unpacked=np.argsort(packed, axis=0), key=self.key if keyed else None,
+        )  # fmt: skip
 
     def same(self, got: PyTree, want: PyTree, what: str = "", axes: str = "") -> None:
         """Raises unless two trees are the same, naming the leaf and the place."""
@@ -354,8 +358,26 @@ def _pairs(what: str, got: PyTree, want: PyTree) -> Iterator[tuple[str, Any, Any
         yield what + jax.tree_util.keystr(path), a, b
 
 
+def _host(tree: PyTree) -> PyTree:
+    """The tree as NumPy's arrays, except for its keys."""
+    return jax.tree.map(lambda leaf: leaf if is_key(leaf) else np.asarray(leaf), tree)
+
+
 def _at(tree: PyTree, index: Any) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf[index], tree)
+    return jax.tree.map(lambda leaf: leaf[index], _host(tree))
+
+
+def _joined(join: str, trees: list[PyTree]) -> PyTree:
+    """The trees' leaves put together along axis 0, by `np.stack` or `np.concatenate`."""
+
+    def leaf(*parts: Any) -> Any:
+        return getattr(jnp if is_key(parts[0]) else np, join)(parts)
+
+    return jax.tree.map(leaf, *map(_host, trees))
+
+
+def _inexact(leaf: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
 
 
 def _tree(tree: PyTree) -> str:
@@ -368,7 +390,7 @@ def _same(what: str, got: Any, want: Any, axes: str, tolerances: Mapping[str, fl
         raise _Broken(f"{what} has shape {list(jnp.shape(got))}, expected {list(jnp.shape(want))}")
     got, want = (jax.random.key_data(x) if is_key(x) else x for x in (got, want))
     tolerance = 0.0
-    if jnp.issubdtype(jnp.result_type(want), jnp.inexact):
+    if _inexact(want):
         tolerance = tolerances.get(str(jnp.finfo(jnp.result_type(got)).dtype), 0.0)
     got, want = (np.asarray(x) for x in (got, want))
     wide = complex if np.iscomplexobj(want) else float
@@ -395,15 +417,15 @@ def _loop(step: Callable, params: Params, state: State, xs: PyTree) -> tuple[Sta
     for t in range(T):
         state, y = step(params, state, _at(xs, t))
         ys.append(y)
-    return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *ys)
+    return state, _joined("stack", ys)
 
 
 def _alone(
-    cell: Cell, params: Params, state: State, xs: PyTree, *, mask: Array, resets: Array, key: Any
-) -> tuple[State, PyTree]:
+    cell: Cell, params: Params, state: State, xs: PyTree, *, mask: Array, resets: Array,
+    packed: Array, unpacked: Array, key: Any,
+) -> tuple[State, PyTree]:  # fmt: skip
     """Each row by its real steps alone, without `unroll`: packed to the front, then put back."""
-    rows = jnp.arange(mask.shape[1])
-    real_first = jnp.argsort(~mask, axis=0, stable=True)
+    rows = np.arange(mask.shape[1])
     fresh = cell.initial_state(params, (), key=key)
 
     def body(state: State, inputs: PyTree) -> tuple[State, PyTree]:
@@ -412,11 +434,11 @@ def _alone(
         state, y = cell.step(params, select_rows(restart, everywhere, state), x)
         return state, (state, y)
 
-    packed = jax.tree.map(lambda x: x[real_first, rows], (xs, resets))
-    _, (states, ys) = jax.lax.scan(body, state, packed, T)
+    inputs = jax.tree.map(lambda x: x[packed, rows], (xs, resets))
+    _, (states, ys) = jax.lax.scan(body, state, inputs, T)
     count = mask.sum(0)
     final = jax.tree.map(lambda s: s[jnp.maximum(count, 1) - 1, rows], states)
-    ys = jax.tree.map(lambda y: y[jnp.argsort(real_first, axis=0), rows], ys)
+    ys = jax.tree.map(lambda y: y[unpacked, rows], ys)
     zeros = jax.tree.map(jnp.zeros_like, ys)
     return select_rows(count > 0, final, state), select_rows(mask, ys, zeros)
 
@@ -426,7 +448,7 @@ def _differentiated(
 ) -> _Run:
     """A weighted sum of what a run gives, that, and the gradients of the sum."""
     leaves, tree = jax.tree.flatten((params, state, xs))
-    moves = [jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in leaves]
+    moves = list(map(_inexact, leaves))
 
     def loss(moving: list) -> tuple[Array, tuple]:
         values = iter(moving)
@@ -434,8 +456,8 @@ def _differentiated(
         result = run(*tree.unflatten(both), **options)
         total = jnp.zeros((), float)
         for leaf in jax.tree.leaves(result):
-            if jnp.issubdtype(leaf.dtype, jnp.inexact):
-                weights = jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape) + 0.1
+            if _inexact(leaf):
+                weights = np.cos(np.arange(leaf.size)).reshape(leaf.shape) + 0.1
                 total += (weights.astype(leaf.dtype) * leaf).real.sum().astype(float)
         return total, result
 
@@ -500,7 +522,8 @@ def _key_tree(case: _Case) -> None:
 
 def _pure(case: _Case) -> None:
     """A step gives the same bits each time, eager as under jit."""
-    first, again = (case.cell.step(case.params, case.state, case.at(0)) for _ in range(2))
+    x = jax.tree.map(jnp.asarray, case.at(0))
+    first, again = (case.cell.step(case.params, case.state, x) for _ in range(2))
     jitted = case.step(case.params, case.state, case.at(0))
     for part, a, b, c in zip(("state", "y"), first, again, jitted, strict=True):
         for where, new, old in _pairs(part, b, a):
@@ -559,8 +582,7 @@ def _chunks(case: _Case) -> None:
     for half in (slice(None, T // 2), slice(T // 2, None)):
         state, ys = unroll(case.counted, case.params, state, _at(case.xs, half), length=T // 2)
         pieces.append(ys)
-    ys = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
-    case.same_run((state, ys), case.looped)
+    case.same_run((state, _joined("concatenate", pieces)), case.looped)
 
 
 def _masked(case: _Case) -> None:
@@ -569,17 +591,19 @@ def _masked(case: _Case) -> None:
     gaps[:, 0] = True  # no padding; then none but padding
     lengths = np.full(case.rows, T - 1)
     lengths[:2] = T, 0
-    options = {"lengths": jnp.asarray(lengths), **case.everywhere(), "mask": jnp.asarray(gaps)}
-    mask = jnp.asarray(gaps & (np.arange(T)[:, None] < lengths))
+    mask = gaps & (np.arange(T)[:, None] < lengths)
 
-    def dirty(x: Array, other: Array) -> Array:
-        return select_rows(mask, x, jnp.full_like(x, jnp.nan) if is_floating(x) else other)
+    def dirty(x: np.ndarray, other: np.ndarray) -> np.ndarray:
+        x = x.copy()
+        x[~mask] = np.nan if is_floating(x) else other[~mask]
+        return x
 
     xs = jax.tree.map(dirty, case.xs, case.inputs((T, case.rows), 2))
-    _, got, gradients = case.run(case.params, case.state, xs, **options)
-    _, want, expected = case.plain(
-        case.params, case.state, case.xs, mask=mask, resets=options["resets"], key=case.key
+    options = case.everywhere()
+    _, got, gradients = case.run(
+        case.params, case.state, xs, lengths=lengths, **options | {"mask": gaps}
     )
+    _, want, expected = case.by_rows(case.state, **options | {"mask": mask})
     case.same_run(got, want)
     case.same_gradients(gradients, expected)
 
@@ -611,13 +635,13 @@ def _finite_differences(case: _Case) -> None:
         raise _NotMeant("needs float64")
     inputs, rng, h = (case.params, case.state, case.xs), np.random.default_rng(case.seed), 1e-6
     gradients = case.whole[2]
-    leaves, tree = jax.tree.flatten(inputs)
+    leaves, tree = jax.tree.flatten(_host(inputs))
     places = {path: i for i, (path, _) in enumerate(jax.tree.leaves_with_path(inputs))}
-    for path, gradient in jax.tree.leaves_with_path(gradients):
+    for path, gradient in jax.tree.leaves_with_path(_host(gradients)):
         i = places[path]
         if not gradient.size or jnp.finfo(gradient.dtype).bits < 64:
             continue
-        along = jnp.asarray(rng.normal(0, 1, gradient.shape), gradient.dtype)
+        along = rng.normal(0, 1, gradient.shape).astype(gradient.dtype)
 
         values = []
         for move in (h, -h):
@@ -645,7 +669,7 @@ def _live(case: _Case) -> None:
 def _fill(case: _Case) -> None:
     """Gradients are finite where x is `cell.fill` (zero, unless declared) in the initial state."""
     fill = jax.tree.broadcast(case.cell.fill, case.xs)
-    xs = jax.tree.map(lambda x, f: jnp.full_like(x, f) if is_floating(x) else x, case.xs, fill)
+    xs = jax.tree.map(lambda x, f: np.full_like(x, f) if is_floating(x) else x, case.xs, fill)
     gradients = case.run(case.params, case.fresh, xs)[2]
     for what, tree in zip(_INPUTS, gradients, strict=True):
         _finite(f"the gradient for {what}", tree)
@@ -660,8 +684,10 @@ def _noise(case: _Case) -> None:
     drawn = case.cell.initial_state(case.params, (case.rows,), key=key)
     for how, other in ((" after rekey", rekey(case.cell, case.fresh, key)), ("", drawn)):
         for where, a, b in _pairs("state", case.fresh, other):
-            same = is_key(a) and (jax.random.key_data(a) == jax.random.key_data(b)).all((-2, -1))
-            if np.any(same):
+            if not is_key(a):
+                continue
+            data, others = (np.asarray(jax.random.key_data(keys)) for keys in (a, b))
+            if (same := (data == others).all((-2, -1))).any():
                 row = int(np.argmax(same))
                 raise _Broken(f"{where} at row = {row}: another key gives the same noise{how}")
 
@@ -683,14 +709,15 @@ def _buffers(case: _Case) -> None:
 
 def _retrace(case: _Case) -> None:
     """A second call with the same shapes does not call `step` again, jitted or in `unroll`."""
-    step = jax.jit(lambda *args: case.counted.step(*args))
-    state, _ = step(case.params, case.initial((case.rows,)), case.at(0))
+    step, fresh = jax.jit(lambda *args: case.counted.step(*args)), case.initial((case.rows,))
+    step.trace(case.params, fresh, case.at(0))
+    state, _ = case.step(case.params, fresh, case.at(0))
     before = case.calls
-    step(case.params, state, case.at(1))
+    step.trace(case.params, state, case.at(1))
     if case.calls != before:
         kinds = [
             f"state{jax.tree_util.keystr(path)} is weakly typed"
-            for path, leaf in jax.tree.leaves_with_path(case.initial((case.rows,)))
+            for path, leaf in jax.tree.leaves_with_path(fresh)
             if jax.typeof(leaf).weak_type
         ]
         raise _Broken(f"the second jitted step traced again: {', '.join(kinds) or 'types changed'}")
@@ -710,9 +737,9 @@ def _bfloat16(case: _Case) -> None:
         return map_floats(lambda a: a.astype(jnp.bfloat16), tree)
 
     def widen(tree: PyTree) -> PyTree:
-        return map_floats(lambda a: a.astype(case.dtype), tree)
+        return map_floats(lambda a: a.astype(case.dtype), _host(tree))
 
-    params, xs = narrow(case.params), narrow(case.xs)
+    params, xs = jax.tree.map(jnp.asarray, narrow(_host(case.params))), narrow(case.xs)
     state = case.cell.initial_state(params, (case.rows,), key=case.key)
     _same_types(state, case.step(params, state, _at(xs, 0))[0])
     _, ys = _loop(case.step, params, state, xs)

@@ -7,6 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from oracles import numpy
 
 import rnnjax
 
@@ -68,10 +69,17 @@ def spec(name):
 
 def parameters(name, seed=0):
     """What `init` draws, moved off the zeros and ones it may hold."""
+    return _parameters(name, seed, jnp.result_type(float))
+
+
+@functools.cache
+def _parameters(name, seed, _):
     cell, _ = CELLS[name]
-    params = cell.init(jax.random.key(seed), spec(name))
+    params = jax.jit(lambda key: cell.init(key, spec(name)))(jax.random.key(seed))
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda a: a + jnp.asarray(rng.normal(0, 0.3, a.shape), a.dtype), params)
+    return jax.tree.map(
+        lambda a: jnp.asarray(a + rng.normal(0, 0.3, a.shape), a.dtype), numpy(params)
+    )
 
 
 def state(name, params, batch, key=None, seed=0):
@@ -82,6 +90,6 @@ def state(name, params, batch, key=None, seed=0):
     def move(leaf):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             return leaf
-        return leaf + jnp.asarray(rng.normal(0, 0.5, leaf.shape), leaf.dtype)
+        return jnp.asarray(leaf + rng.normal(0, 0.5, leaf.shape), leaf.dtype)
 
-    return jax.tree.map(move, fresh)
+    return jax.tree.map(move, numpy(fresh))

@@ -13,13 +13,6 @@ CELLS = [rnnjax.elman(H), rnnjax.lstm(H), rnnjax.gru(H)]
 NAMES = list(TRANSFORMATIONS)
 
 
-@pytest.fixture(autouse=True)
-def _few_programs():
-    """Drops what was compiled: a process may not map the memory of thousands of programs."""
-    yield
-    jax.clear_caches()
-
-
 def keeps_the_contract(cell, names):
     # A clipped gradient is no slope.
     skip = ["finite differences"] if "clip_gradient" in names else []

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from oracles import numpy
 
 import rnnjax
 
@@ -37,9 +38,11 @@ TRANSFORMATIONS = {
 
 def parameters(cell, seed=0):
     """What `init` draws, moved off the zeros and ones it may hold."""
-    params = cell.init(jax.random.key(seed), D)
+    params = jax.jit(lambda key: cell.init(key, D))(jax.random.key(seed))
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda a: a + jnp.asarray(rng.normal(0, 0.3, a.shape), a.dtype), params)
+    return jax.tree.map(
+        lambda a: jnp.asarray(a + rng.normal(0, 0.3, a.shape), a.dtype), numpy(params)
+    )
 
 
 def moved(state, seed=0):
@@ -47,11 +50,11 @@ def moved(state, seed=0):
     rng = np.random.default_rng(seed)
     return jax.tree.map(
         lambda a: (
-            a + jnp.asarray(rng.normal(0, 0.5, a.shape), a.dtype)
+            jnp.asarray(a + rng.normal(0, 0.5, a.shape), a.dtype)
             if jnp.issubdtype(a.dtype, jnp.floating)
             else a
         ),
-        state,
+        numpy(state),
     )
 
 

@@ -23,6 +23,13 @@ backward = pytest.mark.parametrize(
     "backward", ["deferred", "autodiff", pytest.param("auto", marks=slow)]
 )
 
+# Both in one program, beside one plain scan.
+both = pytest.mark.parametrize(
+    "backward",
+    [("deferred", "autodiff"), pytest.param("auto", marks=slow)],
+    ids=["deferred and autodiff", "auto"],
+)
+
 # For transformations of what is tested with both above.
 deferred = pytest.mark.parametrize(
     "backward", ["deferred", *(pytest.param(mode, marks=slow) for mode in ("autodiff", "auto"))]
@@ -51,11 +58,17 @@ def plain(
     return lax.scan(body, state, xs, length=length, reverse=reverse, unroll=loop_unroll)
 
 
+def scans(scan: Callable, backward: str | tuple[str, ...]) -> list[Callable]:
+    """`scan` with each way back, then the oracle."""
+    ways = (backward,) if isinstance(backward, str) else backward
+    return [*(functools.partial(scan, backward=way) for way in ways), plain]
+
+
 # --- the same ------------------------------------------------------------------------------------
 
 
 def _as_numpy(leaf: Any) -> np.ndarray:
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     array = np.asarray(leaf)
     # bfloat16 and its like know no arithmetic in NumPy; float64 holds them exactly.
@@ -71,7 +84,7 @@ def assert_same(got: PyTree, want: PyTree, tol: float = 1e-10, what: str = "") -
         name = what + jax.tree_util.keystr(path)
         types = [(jnp.shape(leaf), jax.dtypes.result_type(leaf)) for leaf in (a, b)]
         assert types[0] == types[1], f"{name} type\n  got      {types[0]}\n  expected {types[1]}"
-        a, b = _as_numpy(jnp.asarray(a)), _as_numpy(jnp.asarray(b))
+        a, b = _as_numpy(a), _as_numpy(b)
         if not np.issubdtype(b.dtype, np.inexact):
             assert np.array_equal(a, b), f"{name}\n  got      {a}\n  expected {b}"
         elif b.size:
@@ -93,7 +106,7 @@ def probe(tree: PyTree, seed: int = 0) -> jax.Array:
     """A scalar to differentiate: every float entry of `tree` times its own fixed weight."""
     rng, total = np.random.default_rng(seed), jnp.zeros((), jnp.float64)
     for leaf in filter(is_float, jax.tree.leaves(tree)):
-        weight = jnp.asarray(rng.uniform(0.5, 1.5, jnp.shape(leaf)), jnp.result_type(leaf))
+        weight = np.asarray(rng.uniform(0.5, 1.5, jnp.shape(leaf)), jnp.result_type(leaf))
         total = total + jnp.sum(leaf * weight).real.astype(jnp.float64)
     return total
 
@@ -132,24 +145,27 @@ def check(
     *,
     tol: float = 1e-10,
     quick: bool = True,
+    backward: str | tuple[str, ...] = "auto",
     **options: Any,
 ) -> None:
     """`scan` is plain scan: values, and gradients for params, state, xs and what step closes over.
 
-    Both run in one jit, so that a program costs one compilation.
+    All run in one jit, so that a program costs one compilation.
     """
 
     def run(scan, params, state, xs, closed):
         return scan(make_step(closed), params, state, xs, **options)
 
-    def both(*args):
-        return [values_and_grads(functools.partial(run, s), *args) for s in (scan, plain)]
+    def every(*args):
+        return [values_and_grads(functools.partial(run, s), *args) for s in scans(scan, backward)]
 
-    both = jax.jit(both, compiler_options=QUICK_COMPILE if quick else None)
-    (got, got_grads), (want, want_grads) = both(params, state, xs, closed)
-    assert_same(got, want, tol, "(state, ys)")
-    for name, a, b in zip(("params", "state", "xs", "closed"), got_grads, want_grads, strict=True):
-        assert_same(a, b, tol, f"gradient of {name}")
+    every = jax.jit(every, compiler_options=QUICK_COMPILE if quick else None)
+    *ours, (want, want_grads) = every(params, state, xs, closed)
+    names = ("params", "state", "xs", "closed")
+    for got, got_grads in ours:
+        assert_same(got, want, tol, "(state, ys)")
+        for name, a, b in zip(names, got_grads, want_grads, strict=True):
+            assert_same(a, b, tol, f"gradient of {name}")
 
 
 def check_step(scan, step: Step, params, state, xs, **options: Any) -> None:
