@@ -7,10 +7,11 @@ import contextlib
 import dataclasses
 import pathlib
 import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, Union
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -72,16 +73,17 @@ class GenerateConfig:
             seed=self.seed,
             unknown=self.unknown,
         )
+        out = _out()
         if self.samples == 1:
-            sys.stdout.write(prompt)
+            out.write(prompt)
             for (text,) in texts:
-                sys.stdout.write(text)
-                sys.stdout.flush()
-            sys.stdout.write("\n")
+                out.write(text)
+                out.flush()
+            out.write("\n")
             return
         for b, pieces in enumerate(zip(*texts, strict=True)):
-            sys.stdout.write(f"--- {b + 1} of {self.samples}, seed {self.seed + b}\n")
-            sys.stdout.write(f"{prompt}{''.join(pieces)}\n")
+            out.write(f"--- {b + 1} of {self.samples}, seed {self.seed + b}\n")
+            out.write(f"{prompt}{''.join(pieces)}\n")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,9 +116,10 @@ class EvaluateConfig:
 
         from rnnjax.train import evaluate_run
         from rnnjax.train.data import read_whole
-        from rnnjax.train.plot import plot_positions
+        from rnnjax.train.plot import figure_type, plot_positions
         from rnnjax.train.run import read_config
 
+        figure_type()
         best, picture = self.checkpoint == "best", self.plot or self.run / "evaluation.png"
         found = evaluate_run(self.run, read_whole(self.text), batch_size=self.batch_size, best=best)
         if self.losses is not None:
@@ -127,7 +130,7 @@ class EvaluateConfig:
         print(f"{found.nats:.4f} nats, {found.nats / math.log(2):.4f} bits per {found.unit}")
         print(f"{found.bits_per_character:.4f} bits per character")
         print(f"perplexity {math.exp(found.nats):,.3f} per {found.unit}")
-        print(f"loss against position in the window: {picture}")
+        print(f"loss against position in the window: {picture}", file=_out())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,10 +149,11 @@ class InspectConfig:
         from rich.text import Text
 
         from rnnjax.train.checkpoint import checkpoints, load_meta
-        from rnnjax.train.plot import plot_training
+        from rnnjax.train.plot import figure_type, plot_training
         from rnnjax.train.run import load_run, read_records
 
-        found, console = load_run(self.run), Console()
+        figure_type()
+        found, console = load_run(self.run), Console(file=_out())
         settings = {**found.config.as_json(), **found.meta["versions"]}
         console.print(_table("settings", ["", ""], list(settings.items())))
         console.print(_table("parameters", ["", "shape", "count"], parameters(found.state.params)))
@@ -212,7 +216,14 @@ def print_plan(model: Cell, window: int, batch_size: int) -> None:
     params = jax.eval_shape(model.init, jax.random.key(0), symbol)
     state = jax.eval_shape(lambda params: model.initial_state(params, (batch_size,)), params)
     xs = jax.ShapeDtypeStruct((window, batch_size), "int32")
-    print(rnnjax.plan(model.step, params, state, xs))
+    print(rnnjax.plan(model.step, params, state, xs), file=_out())
+
+
+def _out() -> TextIO:
+    """The standard output, whatever its encoding."""
+    from rnnjax.train.console import lenient
+
+    return lenient(sys.stdout)
 
 
 def parameters(params: Any) -> list[tuple[str, str, str]]:
@@ -251,7 +262,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the arguments; None for those of the process.
 
     Returns:
-      The exit status: 0, or 2 for an error of the user's, which is said in one line.
+      The exit status: 0, 2 for an error of the user's, or that of the signal that ended a command;
+      which is said in one line.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     try:
@@ -268,9 +280,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         try:
             command()
-        except (CheckpointError, NonFiniteError, OSError, ValueError) as error:
+        except (CheckpointError, ImportError, NonFiniteError, OSError, ValueError) as error:
             print(f"rnnjax: {error}", file=sys.stderr)
             return 2
+        except KeyboardInterrupt as stop:
+            said = [str(stop) or "interrupted", *getattr(stop, "__notes__", ())]
+            print(f"rnnjax: {'; '.join(said)}", file=sys.stderr)
+            return 128 + getattr(stop, "signal", signal.SIGINT)
     return 0
 
 
@@ -367,7 +383,7 @@ def report(result: Result) -> None:
     for name, bits in sorted(result.bits.items(), key=lambda item: -item[1]):
         style = "bold green" if name == "model" else ""
         table.add_row(name, f"{2**bits:,.1f}" if words else f"{bits:.3f}", style=style)
-    console = Console()
+    console = Console(file=_out())
     console.print(table)
     console.print(f"{result.tokens_per_second:,.0f} {result.unit}s/s in training")
     console.print("\nA sample at temperature 0.6:\n", style="bold")

@@ -7,13 +7,17 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
 import pytest
 
 import rnnjax
-from rnnjax.cli import main
+from rnnjax.cli import main, report
+from rnnjax.train import Result
+from rnnjax.train import language_model as language_model_module
+from rnnjax.train.loop import Interrupted
 
 ROOT = pathlib.Path(rnnjax.__file__).parent.parent
 TINY = [
@@ -234,6 +238,63 @@ def test_without_its_extras_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tyro", None)
     assert main(["train"]) == 2
     assert 'pip install "rnnjax[train]"' in capsys.readouterr().err
+
+
+def test_without_a_library_for_pictures_it_says_so_before_the_work(
+    corpus, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    out = str(tmp_path / "run")
+    commands = (
+        ["train", "--text", str(corpus), "--out", out, *TINY],
+        ["evaluate", "--run", out, "--text", str(corpus)],
+        ["inspect", "--run", out],
+    )
+    for argv in commands:
+        assert main(argv) == 2
+        shown = capsys.readouterr().err
+        assert shown.startswith("rnnjax: pictures need matplotlib: ")
+        assert shown.endswith(': pip install "rnnjax[train]"\n')
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_says_how_to_go_on(
+    corpus, tmp_path, monkeypatch, capsys, number, status
+):
+    def fit(*_, **__):
+        raise Interrupted(number, 2)
+
+    monkeypatch.setattr(language_model_module, "fit", fit)
+    out = tmp_path / "a run"
+    assert main(["train", "--text", str(corpus), "--out", str(out), *TINY]) == status
+    assert capsys.readouterr().err == (
+        f"rnnjax: stopped by {number.name} after step 2; to go on: rnnjax train --resume '{out}'\n"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_a_console_of_any_encoding_shows_everything(run, tmp_path, monkeypatch, encoding):
+    """What it cannot show is a question mark; a lone surrogate no encoding can."""
+    folder = shutil.copytree(run, tmp_path / "界")
+    text = tmp_path / "é.txt"
+    text.write_text("some words")
+    console = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", console)
+    prompt = ["--prompt", "é界\udcff", "--unknown", "--length", "2"]
+    argvs = (
+        ["generate", "--run", str(folder), *prompt],
+        ["generate", "--run", str(folder), *prompt, "--samples", "2"],
+        ["evaluate", "--run", str(folder), "--text", str(text), "--plot", str(folder / "é.png")],
+        ["inspect", "--run", str(folder)],
+        ["plan", "--layers", "1"],
+    )
+    assert [main(argv) for argv in argvs] == [0] * len(argvs)
+    report(Result(folder, {"model": 1.0}, 1.0, "“界” \udcff", "character"))
+    console.flush()
+    shown = console.buffer.getvalue().decode(encoding)
+    assert shown.startswith("é界\udcff".encode(encoding, "replace").decode(encoding))
+    assert "“界” \udcff".encode(encoding, "replace").decode(encoding) in shown
 
 
 def test_as_a_process(run):

@@ -12,6 +12,8 @@ import zlib
 
 import numpy as np
 
+from rnnjax.train.data import check_symbols
+
 
 def baselines(
     train: np.ndarray,
@@ -32,12 +34,17 @@ def baselines(
     Returns:
       "uniform", "unigram" (with add-one smoothing) and, interpolated, "3-gram".
 
+    Raises:
+      ValueError: a symbol is outside [0, V).
+
     Example:
       >>> import numpy as np
       >>> ids = np.tile([0, 1, 2, 3], 100)
       >>> round(baselines(ids, ids, ids, 4)["uniform"], 3)
       2.0
     """
+    for part in (train, validation, test):
+        check_symbols(part, size)
     unigram = np.log2((np.bincount(train, minlength=size) + 1) / (len(train) + size))
     return {
         "uniform": math.log2(size),
@@ -66,9 +73,14 @@ def interpolated_ngram(
     Returns:
       Bits per symbol of `test`.
 
+    Raises:
+      ValueError: a symbol is outside [0, V).
+
     Reference:
       Jelinek & Mercer, Interpolated Estimation of Markov Source Parameters from Sparse Data, 1980.
     """
+    for part in (train, validation, test):
+        check_symbols(part, size)
     fitted, seen = _experts(train, validation, size, order)
     weights = np.full(order + 1, 1 / (order + 1))
     for _ in range(50):

@@ -9,7 +9,9 @@ import hashlib
 import itertools
 import pathlib
 import re
+import sys
 import sysconfig
+import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -164,9 +166,9 @@ def _decode(path: pathlib.Path) -> str:
 
 
 def decoded(what: object, data: bytes) -> str:
-    """The text of UTF-8; raises ValueError with the byte where it is not."""
+    """The text of UTF-8 without its byte order mark; ValueError with the byte where it is not."""
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8").removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
     except UnicodeDecodeError as error:
         raise ValueError(f"{what} is not UTF-8: {error.reason} at byte {error.start}") from None
 
@@ -262,6 +264,9 @@ _BLOCK = 1 << 20
 def words(text: str) -> Iterator[str]:
     r"""The words of a text: runs of letters and digits, each punctuation mark, each line's end.
 
+    What Unicode attaches to the character before it, such as accents, vowel signs and joiners,
+    stays with it.
+
     Args:
       text: any text. Its blanks are left out, and the end of a line is "<eos>".
 
@@ -274,11 +279,27 @@ def words(text: str) -> Iterator[str]:
       >>> list(words("It's late, he said.\nGo!"))
       ["It's", 'late', ',', 'he', 'said', '.', '<eos>', 'Go', '!']
     """
-    for match in _WORD.finditer(text):
+    for match in _word().finditer(text):
         yield END if match[0] == "\n" else match[0]
 
 
-_WORD = re.compile(r"<unk>|<eos>|\w+(?:['’]\w+)*|[^\w\s]|\n")
+@functools.cache  # a look at all of Unicode, when words are wanted
+def _word() -> re.Pattern[str]:
+    r"""What `words` finds. Marks are no part of \w, and `re` has no name for them."""
+    marks = [p for p in range(sys.maxunicode + 1) if unicodedata.category(chr(p))[0] == "M"]
+    runs = (
+        [mark for _, mark in run]
+        for _, run in itertools.groupby(enumerate(marks), lambda pair: pair[1] - pair[0])
+    )
+    attached = "".join(f"{chr(run[0])}-{chr(run[-1])}" for run in runs)
+    # The soft hyphen, the joiners, and the tones of skin.
+    attached += "\u00ad\u200c\u200d\u2060\U0001f3fb-\U0001f3ff"
+    return re.compile(
+        rf"<unk>|<eos>|\w[\w{attached}]*(?:['’]\w[\w{attached}]*)*"
+        rf"|[^\w\s](?:[{attached}]|(?<=\u200d)[^\w\s])*|\n"
+    )
+
+
 END = "<eos>"
 UNKNOWN_WORD = "<unk>"
 

@@ -13,6 +13,7 @@ import numpy as np
 from rnnjax import Cell, unroll
 from rnnjax._cell import natural
 from rnnjax.train.losses import token_nats
+from rnnjax.train.step import non_finite
 
 Array = jax.Array
 
@@ -37,6 +38,7 @@ def evaluate(
 
     Raises:
       ValueError: there are fewer than two symbols, or a size is not positive.
+      NonFiniteError: a loss is NaN; names the symbol, and the parameter to blame.
     """
     parts = _parts(cell, params, symbols, batch_size, window, 0)
     return sum(float(nats.sum(dtype=np.float64)) for _, nats in parts) / (len(symbols) - 1)
@@ -66,6 +68,7 @@ def token_losses(
 
     Raises:
       ValueError: there are fewer than two symbols, or a size is not positive.
+      NonFiniteError: a loss is NaN; names the symbol, and the parameter to blame.
     """
     losses = np.empty(max(0, len(symbols) - 1), np.float32)
     for places, nats in _parts(cell, params, symbols, batch_size, window, restart_every):
@@ -94,8 +97,8 @@ def _parts(
         real, safe = at < targets, np.minimum(at, targets - 1)
         fresh = steps % restart_every == 0 if restart_every else None
         resets = None if fresh is None else np.broadcast_to(fresh[:, None], at.shape)
-        state, nats = _window(cell, params, state, symbols[safe], symbols[safe + 1], real, resets)
-        yield at[real], np.asarray(nats)[real]
+        state, nats = _read(cell, params, state, symbols, safe, real, resets)
+        yield at[real], nats[real]
 
 
 def window_losses(
@@ -118,6 +121,7 @@ def window_losses(
 
     Raises:
       ValueError: there are fewer than two symbols, or a size is not positive.
+      NonFiniteError: a loss is NaN; names the symbol, and the parameter to blame.
     """
     batch_size = natural("batch_size", batch_size, least=1)
     targets = _targets(symbols)
@@ -129,7 +133,7 @@ def window_losses(
         rows = np.minimum(start + np.arange(batch_size), windows - 1)
         at = rows + np.arange(window)[:, None]
         mask = np.ones(at.shape, bool)
-        _, nats = _window(cell, params, state, symbols[at], symbols[at + 1], mask, None)
+        _, nats = _read(cell, params, state, symbols, at, mask, None)
         losses[rows + window - 1] = nats[-1]
         if start == 0:
             losses[:window] = nats[:, 0]
@@ -166,6 +170,23 @@ def loss_by_position(
     count = np.bincount(position, minlength=window)
     total = np.bincount(position, weights=losses, minlength=window)
     return np.where(count, total / np.maximum(count, 1), np.nan), count
+
+
+def _read(
+    cell: Cell,
+    params: Any,
+    state: Any,
+    symbols: np.ndarray,
+    at: np.ndarray,
+    mask: np.ndarray,
+    resets: np.ndarray | None,
+) -> tuple[Any, np.ndarray]:
+    """The state after, and the losses of, what follows the symbols at some places [T, B]."""
+    state, nats = _window(cell, params, state, symbols[at], symbols[at + 1], mask, resets)
+    nats = np.asarray(nats)
+    for place in at[np.isnan(nats)][:1]:
+        raise non_finite(f"the loss of symbol {place + 1} is not a number", params)
+    return state, nats
 
 
 @functools.partial(jax.jit, static_argnames="cell")

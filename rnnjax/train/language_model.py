@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
 import math
 import pathlib
+import shlex
 import time
 import warnings
 from collections.abc import Iterator
@@ -31,7 +33,7 @@ from rnnjax.train.data import (
 from rnnjax.train.evaluate import evaluate, loss_by_position, token_losses, window_losses
 from rnnjax.train.loop import fit
 from rnnjax.train.losses import bits_per_token
-from rnnjax.train.plot import plot_training
+from rnnjax.train.plot import figure_type, plot_training
 from rnnjax.train.run import (
     as_json,
     load_run,
@@ -67,7 +69,8 @@ def train_language_model(config: LanguageModelConfig, *, resume: bool = False) -
     """Runs the job: text, model, training, baselines, sample; everything into the run's folder.
 
     A run that was killed, at any moment, ends with `resume` bit for bit where it would have ended
-    by itself: on the same machine, versions, devices and settings, which are compared.
+    by itself: on the same machine, versions, devices and settings, which are compared. Ctrl-C and
+    SIGTERM lose no step: training stops behind the one it is at, with a checkpoint.
 
     Args:
       config: what to do.
@@ -81,9 +84,12 @@ def train_language_model(config: LanguageModelConfig, *, resume: bool = False) -
       ValueError: the text or the configuration will not do, or there is no run to continue.
       OSError: the folder cannot be written; raised before training.
       CheckpointError: none of the checkpoints of the run to continue can be used.
-      NonFiniteError: training ran into non-finite numbers and stayed there.
+      NonFiniteError: training ran into non-finite numbers and stayed there, or an evaluation did.
+      ImportError: matplotlib is missing; raised before training.
+      KeyboardInterrupt: Ctrl-C or SIGTERM; a note to it says how to go on.
     """
     config.check()
+    figure_type()
     key = seed_key(config.seed)
     text = _text(config)
     vocabulary = config.vocabulary(text.train)
@@ -120,57 +126,72 @@ def train_language_model(config: LanguageModelConfig, *, resume: bool = False) -
     write(folder / "metrics.jsonl", "".join(as_json(record) + "\n" for record in records))
     elapsed = max((r["seconds"] for r in records if "seconds" in r), default=0.0)
     start = time.perf_counter()
-    with (folder / "metrics.jsonl").open("a", encoding="utf-8") as log:
+    with _resumable(folder):
+        with (folder / "metrics.jsonl").open("a", encoding="utf-8") as log:
 
-        def record(entry: dict[str, Any]) -> None:
-            if "seconds" in entry:
-                entry["seconds"] += elapsed
-            log.write(as_json(entry) + "\n")
-            log.flush()
+            def record(entry: dict[str, Any]) -> None:
+                if "seconds" in entry:
+                    entry["seconds"] += elapsed
+                log.write(as_json(entry) + "\n")
+                log.flush()
 
-        def checkpoint(state: TrainState, nats: float | None) -> None:
-            save_checkpoint(
-                folder / "checkpoints",
-                int(state.step),
+            def checkpoint(state: TrainState, nats: float | None) -> None:
+                save_checkpoint(
+                    folder / "checkpoints",
+                    int(state.step),
+                    state,
+                    {**meta, "validation": nats},
+                    keep=config.keep,
+                    best="validation",
+                )
+
+            state = fit(
+                model,
+                plan,
                 state,
-                {**meta, "validation": nats},
-                keep=config.keep,
-                best="validation",
+                source,
+                steps=config.total_steps(source.windows),
+                clip_norm=config.clip_norm,
+                unit=vocabulary.unit,
+                validate=lambda state: mean_loss(
+                    config, model, state.params, validation, vocabulary
+                ),
+                validate_every=config.validate_every,
+                checkpoint=checkpoint,
+                checkpoint_every=config.checkpoint_every,
+                record=record,
+                **how,
             )
-
-        state = fit(
-            model,
-            plan,
-            state,
-            source,
-            steps=config.total_steps(source.windows),
-            clip_norm=config.clip_norm,
-            unit=vocabulary.unit,
-            validate=lambda state: mean_loss(config, model, state.params, validation, vocabulary),
-            validate_every=config.validate_every,
-            checkpoint=checkpoint,
-            checkpoint_every=config.checkpoint_every,
-            record=record,
-            **how,
-        )
-    records = read_records(folder)
-    plot_training(records, config.clip_norm, folder / "training.png", vocabulary.unit)
-    nats = mean_loss(config, model, state.params, test, vocabulary)
-    orders = (3,) if vocabulary.unit == "character" else (2, 3)
-    bits = {"model": float(bits_per_token(nats))}
-    bits |= baselines(train, validation, test, len(vocabulary), orders)
-    if vocabulary.unit == "character":
-        bits |= compressors(text.train, text.test)
-    prompt = vocabulary.decode(train[:1])  # what the model knows, whatever the others begin with
-    length = 500 if vocabulary.unit == "character" else 100
-    draw: dict[str, Any] = {"length": length, "temperature": 0.6, "unknown": True}
-    sample = prompt + "".join(generate(model, state.params, vocabulary, prompt, **draw))
-    tokens = config.batch_size * (config.window if how["tokens"] == "all" else 1)
-    result = Result(folder, bits, _throughput(records, tokens), sample, vocabulary.unit)
-    report = {**result._asdict(), "folder": str(folder), "seconds": time.perf_counter() - start}
-    write(folder / "sample.txt", sample)
-    write(folder / "result.json", as_json(report, indent=1) + "\n")
+        records = read_records(folder)
+        plot_training(records, config.clip_norm, folder / "training.png", vocabulary.unit)
+        nats = mean_loss(config, model, state.params, test, vocabulary)
+        orders = (3,) if vocabulary.unit == "character" else (2, 3)
+        bits = {"model": float(bits_per_token(nats))}
+        bits |= baselines(train, validation, test, len(vocabulary), orders)
+        if vocabulary.unit == "character":
+            bits |= compressors(text.train, text.test)
+        prompt = vocabulary.decode(
+            train[:1]
+        )  # what the model knows, whatever the others begin with
+        length = 500 if vocabulary.unit == "character" else 100
+        draw: dict[str, Any] = {"length": length, "temperature": 0.6, "unknown": True}
+        sample = prompt + "".join(generate(model, state.params, vocabulary, prompt, **draw))
+        tokens = config.batch_size * (config.window if how["tokens"] == "all" else 1)
+        result = Result(folder, bits, _throughput(records, tokens), sample, vocabulary.unit)
+        report = {**result._asdict(), "folder": str(folder), "seconds": time.perf_counter() - start}
+        write(folder / "sample.txt", sample)
+        write(folder / "result.json", as_json(report, indent=1) + "\n")
     return result
+
+
+@contextlib.contextmanager
+def _resumable(folder: pathlib.Path) -> Iterator[None]:
+    """Says to whoever interrupts a run how to continue it."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        stop.add_note(f"to go on: rnnjax train --resume {shlex.quote(str(folder))}")
+        raise
 
 
 def _compared(config: LanguageModelConfig, meta: dict[str, Any]) -> pathlib.Path:

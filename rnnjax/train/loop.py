@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import signal
+import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rnnjax import Cell
+from rnnjax.train.console import lenient
 from rnnjax.train.data import Streams, Windows
 from rnnjax.train.losses import bits_per_token, perplexity
 from rnnjax.train.placement import placed, placement
@@ -52,8 +57,8 @@ def fit(
       clip_norm: the optimizer's clipping threshold, for the share of clipped steps; 0 for none.
       validate: state -> nats a symbol on text that is not trained on.
       validate_every: how many steps lie between two validations; 0 for the end alone.
-      checkpoint: (state, its validation or None), to write it down; after every validation, and
-        at the end.
+      checkpoint: (state, its validation or None), to write it down; after every validation, at the
+        end, and where the run is interrupted.
       checkpoint_every: how many steps lie between two checkpoints besides; 0 for none.
       record: called with a dict for every step, every validation and every checkpoint, in order:
         what a checkpoint has behind it was recorded before it was written.
@@ -68,6 +73,9 @@ def fit(
 
     Raises:
       NonFiniteError: too many steps in a row were skipped; names the step and the culprit.
+      KeyboardInterrupt: at the end of a step in which Ctrl-C or SIGTERM came, or from a callback;
+        `checkpoint`, if there is one, was called with the state of that step. A second signal is
+        handled as ever, at once.
     """
     train_step = make_train_step(
         cell, optimizer, restart_rate=restart_rate, max_skips=max_skips, loss=loss, tokens=tokens
@@ -77,36 +85,95 @@ def fit(
     carried = placed(state.carried, where.rows)
     state = placed(state._replace(carried=()), where.whole)._replace(carried=carried)
     per_step = batch_size * (source.window if tokens == "all" else 1)
-    with _Display(steps, clip_norm, per_step, record, unit) as display:
+    with (
+        _Display(steps, clip_norm, per_step, record, unit) as display,
+        _Signals(checkpoint is not None) as signals,
+    ):
         pending: Metrics | None = None
-        for step in range(int(state.step), steps):
-            xs, targets, restart = source.batch(step)
-            if restart and step:  # the text starts again, and so do the streams' states
-                key = jax.random.fold_in(state.key, step)
-                carried = cell.initial_state(state.params, (batch_size,), key=key)
-                state = state._replace(carried=placed(carried, where.rows))
-            state, metrics = train_step(state, *placed((xs, targets), where.windows))
-            if pending is not None:  # one step behind, so that the device never waits for us
-                display.show(step - 1, pending)
-            pending = metrics
-            ended = step == steps - 1
-            if ended or (step + 1) % 10 == 0:
-                check_finite(state, max_skips)
+        saved = True  # whether the state is where it began, or in a checkpoint
+        try:
+            for step in range(int(state.step), steps):
+                xs, targets, restart = source.batch(step)
+                if restart and step:  # the text starts again, and so do the streams' states
+                    key = jax.random.fold_in(state.key, step)
+                    carried = cell.initial_state(state.params, (batch_size,), key=key)
+                    state = state._replace(carried=placed(carried, where.rows))
+                state, metrics = train_step(state, *placed((xs, targets), where.windows))
+                saved = False
+                before, pending = pending, metrics
+                if before is not None:  # one step behind, so that the device never waits for us
+                    display.show(step - 1, before)
+                ended = step == steps - 1
+                if ended or (step + 1) % 10 == 0:
+                    check_finite(state, max_skips)
 
-            def due(every: int, step: int = step, ended: bool = ended) -> bool:
-                return ended or bool(every and (step + 1) % every == 0)
+                def due(every: int, step: int = step, ended: bool = ended) -> bool:
+                    return ended or bool(every and (step + 1) % every == 0)
 
-            validates = validate is not None and due(validate_every)
-            if validates or (checkpoint is not None and due(checkpoint_every)):
-                display.show(step, pending)  # it waits for the step, whose time is its own
-                pending, nats = None, None
-                if validate is not None and validates:
-                    nats = display.validate(step, functools.partial(validate, state))
-                if checkpoint is not None:
-                    display.save(step, functools.partial(checkpoint, state, nats))
-        if pending is not None:
-            display.show(steps - 1, pending)
+                validates = validate is not None and due(validate_every)
+                saves = checkpoint is not None and (due(checkpoint_every) or signals.caught)
+                if validates or saves:
+                    pending, nats = None, None
+                    display.show(step, metrics)  # it waits for the step, whose time is its own
+                    if validate is not None and validates:
+                        nats = display.validate(step, functools.partial(validate, state))
+                    if checkpoint is not None:
+                        display.save(step, functools.partial(checkpoint, state, nats))
+                        saved = True
+                if signals.caught and saved:
+                    raise Interrupted(signals.caught, step + 1)
+            if pending is not None:
+                display.show(steps - 1, pending)
+        except KeyboardInterrupt:
+            # A callback's own, which may come at every record. A second signal ends it as it is.
+            if checkpoint is not None and not saved and not signals.caught:
+                step = int(state.step) - 1
+                with contextlib.suppress(KeyboardInterrupt):
+                    if pending is not None:
+                        display.show(step, pending)
+                display.save(step, functools.partial(checkpoint, state, None))
+            raise
     return placed(state, where.one)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended a run behind a step, which has a checkpoint."""
+
+    def __init__(self, number: signal.Signals, step: int):
+        super().__init__(f"stopped by {number.name} after step {step}")
+        self.signal = number
+
+
+class _Signals:
+    """Takes the first SIGINT or SIGTERM for a wish to stop; a second one is handled as ever.
+
+    Attributes:
+      caught: the first one; None before.
+    """
+
+    def __init__(self, wanted: bool):
+        self.caught: signal.Signals | None = None
+        # Python runs handlers in the main thread, and lets no other one set them.
+        self.listens = wanted and threading.current_thread() is threading.main_thread()
+        self.before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> _Signals:
+        for number in (signal.SIGINT, signal.SIGTERM) if self.listens else ():
+            before = signal.getsignal(number)
+            if before not in (signal.SIG_IGN, None):  # None: not Python's, nor could we restore it
+                self.before[number] = before
+                signal.signal(number, self._catch)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        while self.before:
+            signal.signal(*self.before.popitem())
+
+    def _catch(self, number: int, frame: object) -> None:
+        self.caught = signal.Signals(number)
+        self.__exit__()
+        with contextlib.suppress(RuntimeError):  # whatever was being printed
+            print("stopping behind this step; a second time stops at once", file=sys.stderr)
 
 
 class _Display:
@@ -122,7 +189,7 @@ class _Display:
     ):
         self.unit = unit
         self.steps, self.clip_norm, self.tokens, self.record = steps, clip_norm, tokens, record
-        self.console = Console(stderr=True)
+        self.console = Console(file=lenient(sys.stderr))
         self.progress = Progress(
             TextColumn("step {task.completed}/{task.total}"),
             BarColumn(),

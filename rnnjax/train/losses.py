@@ -86,7 +86,9 @@ def token_nats(logits: Array, targets: Array, mask: Array | None = None) -> Arra
         logits = jnp.where(mask[..., None], logits, jnp.zeros_like(logits))
         targets = jnp.where(mask, targets, jnp.zeros_like(targets))
     logits = logits.astype(at_least_float32(logits.dtype))
-    targets = jnp.where(targets < 0, logits.shape[-1], targets)  # negative would count from the end
+    # Widened, since V may be beyond a narrow dtype; and a negative one would count from the end.
+    targets, size = targets.astype(int), logits.shape[-1]
+    targets = jnp.where((targets < 0) | (targets >= size), size, targets)
     chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1, mode="fill")[..., 0]
     nats = jax.nn.logsumexp(logits, axis=-1) - chosen
     return nats if mask is None else jnp.where(mask, nats, jnp.zeros_like(nats))

@@ -9,6 +9,22 @@ from typing import Any
 import numpy as np
 
 
+def figure_type() -> Any:
+    """matplotlib's Figure, without global state or a display.
+
+    Called by itself before what takes long, whose result is to be drawn.
+
+    Raises:
+      ImportError: matplotlib cannot be imported; says what to install.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        install = 'pip install "rnnjax[train]"'
+        raise ImportError(f"pictures need matplotlib: {error}: {install}") from error
+    return Figure
+
+
 def plot_training(
     records: list[dict[str, Any]], clip_norm: float, file: pathlib.Path, unit: str = "character"
 ) -> None:
@@ -20,15 +36,13 @@ def plot_training(
       file: where to write the PNG.
       unit: what a symbol is.
     """
-    from matplotlib.figure import Figure  # no global state, no display
-
     steps = [r for r in records if "loss" in r]
     validations = [r for r in records if "validation_loss" in r]
     t = np.array([r["step"] for r in steps])
     bits = np.array([r["loss"] for r in steps], float) / math.log(2)
     norms = np.array([r["grad_norm"] for r in steps], float)
 
-    figure = Figure(figsize=(9, 6.5), layout="constrained")
+    figure = figure_type()(figsize=(9, 6.5), layout="constrained")
     loss, gradient = figure.subplots(2, 1, sharex=True)
     loss.plot(t, bits, color="tab:blue", alpha=0.25, linewidth=0.8, label="each step")
     loss.plot(t, _smooth(bits), color="tab:blue", label="training, smoothed")
@@ -76,9 +90,7 @@ def plot_positions(
       file: where to write the PNG.
       unit: what a symbol is.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    figure = figure_type()(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
     place = np.arange(1, len(positions) + 1)
     axes.plot(place, positions / math.log(2), color="tab:blue", label="from an empty memory")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax import Cell
-from rnnjax._cell import natural, non_negative, real
+from rnnjax._cell import at_least_float32, natural, non_negative, real
 from rnnjax.train.data import Vocabulary, Words
+from rnnjax.train.step import non_finite
 
 Array = jax.Array
 
@@ -40,7 +40,7 @@ def generate(
       An iterator over what each symbol adds to the text, without the prompt.
 
     Raises:
-      ValueError: as `generate_batch`.
+      ValueError, NonFiniteError: as `generate_batch`.
     """
     texts = generate_batch(cell, params, vocabulary, prompt, samples=1, length=length, **options)
     return (text for (text,) in texts)
@@ -64,7 +64,8 @@ def generate_batch(
 
         c_t ~ softmax(logits_t / temperature)
 
-    The unknown symbol is never drawn.
+    The unknown symbol is never drawn. Drawn in float32 or better; other values of `temperature`,
+    `top_k`, `top_p` and `seed` compile nothing anew.
 
     Args:
       cell: the model, from symbols to logits.
@@ -86,6 +87,7 @@ def generate_batch(
     Raises:
       ValueError: the prompt is empty or has a symbol the model never saw, `length`, `top_k` or
         `temperature` is negative or not finite, or `top_p` is not in (0, 1].
+      NonFiniteError: at the symbol where the largest logit is not finite.
 
     Reference:
       top_k: Fan, Lewis & Dauphin, Hierarchical Neural Story Generation, ACL 2018,
@@ -98,11 +100,11 @@ def generate_batch(
     temperature = non_negative("temperature", temperature)
     top_p = real("top_p", top_p, "a number in (0, 1]", lambda x: 0 < x <= 1)
     top_k, length = natural("top_k", top_k), natural("length", length)
-    draw = functools.partial(
-        _draw, unknown=len(vocabulary) - 1, temperature=temperature, top_k=top_k, top_p=top_p
-    )
+    if temperature == 0:
+        temperature, top_k = 1.0, 1
+    how = {"temperature": temperature, "top_k": top_k or len(vocabulary), "top_p": top_p}
     keys = jnp.stack([seed_key(seed + b) for b in range(natural("samples", samples, least=1))])
-    return _stream(cell, params, vocabulary, symbols, length, draw, keys)
+    return _stream(cell, params, vocabulary, symbols, length, how, keys)
 
 
 def seed_key(seed: int) -> Array:
@@ -119,7 +121,7 @@ def _stream(
     vocabulary: Vocabulary | Words,
     prompt: np.ndarray,
     length: int,
-    draw: Any,
+    how: dict[str, float],
     keys: Array,
 ) -> Iterator[list[str]]:
     step = jax.jit(cell.step, donate_argnums=1)
@@ -130,38 +132,45 @@ def _stream(
         state, logits = step(params, state, jnp.full(batch, symbol, jnp.int32))
     before = np.full(batch, prompt[-1])
     for t in range(length):
-        symbols = draw(logits, keys, jnp.asarray(t))
+        symbols = _draw(logits, keys, t, unknown=len(vocabulary) - 1, **how)
         now = np.asarray(symbols)
+        for b in np.flatnonzero(now < 0)[:1]:
+            what = f"the logits of text {b} are not finite after {len(prompt) + t} symbols"
+            raise non_finite(what, params)
         yield [vocabulary.piece(int(a), int(b)) for a, b in zip(before, now, strict=True)]
         before = now
         state, logits = step(params, state, symbols)
 
 
-# Static, so that no temperature is too small for the logits' type.
-@functools.partial(jax.jit, static_argnames=("unknown", "temperature", "top_k", "top_p"))
+@jax.jit
 def _draw(
     logits: Array,
     keys: Array,
     t: Array,
     *,
-    unknown: int,
-    temperature: float,
-    top_k: int,
-    top_p: float,
+    unknown: Array,
+    temperature: Array,
+    top_k: Array,
+    top_p: Array,
 ) -> Array:
-    """One symbol a row, [S], from logits [S, V]."""
-    logits = logits.at[..., unknown].set(-jnp.inf)
-    if temperature == 0:
-        return logits.argmax(axis=-1).astype(jnp.int32)
-    # The largest is 0 first: at a temperature near 0 the others become -inf, and none NaN.
-    logits = (logits - logits.max(axis=-1, keepdims=True)) / temperature
-    order = jnp.argsort(-logits, axis=-1)  # stable: of equals the first
-    ranks = jnp.argsort(order, axis=-1)
-    if top_k:
+    """One symbol a row, [S], from logits [S, V]; -1 where the largest of them is not finite."""
+    logits = logits.astype(at_least_float32(logits.dtype)).at[..., unknown].set(-jnp.inf)
+    largest = logits.max(axis=-1, keepdims=True)
+    # No temperature is too small for the type; and the largest is 0 first, so that near 0 the
+    # others become -inf, and none NaN.
+    temperature = jnp.maximum(temperature, jnp.finfo(logits.dtype).tiny).astype(logits.dtype)
+    logits = (logits - largest) / temperature
+
+    def likeliest(logits: Array) -> Array:
+        order = jnp.argsort(-logits, axis=-1)  # stable: of equals the first
+        ranks = jnp.argsort(order, axis=-1)
         logits = jnp.where(ranks < top_k, logits, -jnp.inf)
-    if top_p < 1:
         share = jax.nn.softmax(jnp.take_along_axis(logits, order, axis=-1))
         likelier = jnp.take_along_axis(jnp.cumsum(share, axis=-1) - share, ranks, axis=-1)
-        logits = jnp.where(likelier < top_p, logits, -jnp.inf)
+        return jnp.where((likelier < top_p) | (ranks == 0), logits, -jnp.inf)
+
+    cut = (top_k < logits.shape[-1]) | (top_p < 1)  # sorting is what a draw costs
+    logits = jax.lax.cond(cut, likeliest, lambda logits: logits, logits)
     keys = jax.vmap(jax.random.fold_in, (0, None))(keys, t)
-    return jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)
+    drawn = jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)
+    return jnp.where(jnp.isfinite(largest[..., 0]), drawn, -1)

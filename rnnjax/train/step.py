@@ -61,7 +61,7 @@ class Metrics(NamedTuple):
 
 
 class NonFiniteError(ArithmeticError):
-    """Too many steps in a row came to numbers that are not finite."""
+    """Numbers that are not finite, in too many steps in a row or where an answer was wanted."""
 
 
 def init_train_state(
@@ -116,7 +116,11 @@ def make_train_step(
     The state is carried from window to window, its gradient is not. Noise is drawn anew each
     window. A step whose loss, gradient, new parameters or new optimizer state is not finite leaves
     parameters, optimizer and carried state as they were; after `max_skips` of them in a row every
-    further step does, and `check_finite` raises.
+    further step does, and `check_finite` raises. What an optimizer keeps infinite from the start,
+    as some do a best loss, is no sign of a broken step.
+
+    An optimizer that wants more than the gradient gets it by optax's names: `value`, the loss that
+    is minimised, `grad`, and `value_fn` from parameters to that loss.
 
     Equal arguments give one function, which compiles once.
 
@@ -182,15 +186,26 @@ def _train_step(
             loss = cross_entropy(logits[counted], targets[counted], masked)
             return loss.total / rows.size if summed else loss.mean, (loss.mean, carried)
 
-        (_, (loss, carried)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (value, (loss, carried)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         with jax.numpy_dtype_promotion("standard"):  # optax's Adam relies on it
-            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            updates, opt_state = optax.with_extra_args_support(optimizer).update(
+                grads,
+                state.opt_state,
+                state.params,
+                value=value,
+                grad=grads,
+                value_fn=lambda params: loss_of(params)[0],
+            )
         params = optax.apply_updates(state.params, updates)
 
-        # Adam squares: a finite gradient may leave an infinity behind, which never goes away.
         suspects = (*jax.tree.leaves(grads), loss, *jax.tree.leaves(params))
-        suspects = (*suspects, *(leaf for _, leaf in _floating(opt_state)))
-        infinite = jnp.stack([~jnp.isfinite(x).all() for x in suspects])
+        sound = [jnp.isfinite(x).all() for x in suspects]
+        # Adam squares: a finite gradient may leave an infinity behind, which never goes away.
+        for (_, old), (_, new) in zip(
+            _floating(state.opt_state), _floating(opt_state), strict=True
+        ):
+            sound.append((jnp.isfinite(new) | (new == old)).all())
+        infinite = ~jnp.stack(sound)
         frozen = state.in_row >= max_skips
         skip = frozen | infinite.any()
         # A frozen run is over: its counts stay those of the step that ended it.
@@ -228,6 +243,16 @@ def check_finite(state: TrainState, max_skips: int = 10) -> None:
     raise NonFiniteError(
         f"{culprit} is not finite at step {int(state.step)}, the last of {int(state.in_row)} "
         "skipped in a row: lower the learning rate, clip the gradient norm, or look at the data"
+    )
+
+
+def non_finite(what: str, params: PyTree) -> NonFiniteError:
+    """The error for a number that a model came to; names the first parameter to blame, if any."""
+    for path, leaf in _floating(params):
+        if not jnp.isfinite(leaf).all():
+            return NonFiniteError(f"{what}: params{jax.tree_util.keystr(path)} is not finite")
+    return NonFiniteError(
+        f"{what}; the parameters are finite: the model overflows, or a symbol is not one of its own"
     )
 
 

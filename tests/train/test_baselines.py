@@ -118,3 +118,9 @@ def test_compressors_cannot_squeeze_noise():
     noise = "".join(map(chr, np.random.default_rng(0).integers(0, 128, 4000)))
     found = compressors(noise[:2000], noise[2000:])
     assert min(found.values()) > 7  # seven bits went into each character
+
+
+def test_a_symbol_outside_the_vocabulary_is_refused():
+    ids = np.tile(np.arange(4, dtype=np.int8), 10)
+    with pytest.raises(ValueError, match=r"symbol -1 at position 3 is outside \[0, 4\)"):
+        baselines(ids, ids, np.where(ids == 3, np.int8(-1), ids), 4)

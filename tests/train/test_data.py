@@ -1,6 +1,7 @@
 """Text: where it comes from, how it is split, how it becomes windows; and every bad corpus."""
 
 import pathlib
+import unicodedata
 
 import numpy as np
 import pytest
@@ -34,6 +35,20 @@ def test_a_file_is_split_by_position_and_nothing_is_lost(tmp_path):
 def test_line_ends_come_as_they_are(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"a\r\nb\rc\n" * 10)
     assert "".join(read_text(str(tmp_path / "a.txt"))) == "a\r\nb\rc\n" * 10
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    mark = "\ufeff".encode()
+    for name in "abcd":
+        (tmp_path / name).write_bytes(mark + f"{name}\ufeff".encode())  # one within is text
+    (tmp_path / "empty").write_bytes(mark)
+    assert sorted("".join(read_text(tmp_path))) == sorted("abcd" + 4 * "\ufeff")
+    assert read_whole(tmp_path / "a") == "a\ufeff"
+    with pytest.raises(ValueError, match="empty is empty"):
+        read_text(tmp_path / "empty")
+    (tmp_path / "bad").write_bytes(mark + b"a\xff")
+    with pytest.raises(ValueError, match="bad is not UTF-8: invalid start byte at byte 4"):
+        read_text(tmp_path / "bad")
 
 
 def test_a_folder_is_split_by_file(tmp_path):
@@ -191,6 +206,25 @@ def test_words_keep_punctuation_and_line_ends():
     want = "Don't stop ( here ) : <eos> naïve_x = 3 . 5 ; a\u2019b <eos> <unk> <eos>"
     assert list(words(text)) == want.split()
     assert list(words("")) == list(words(" \t ")) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "नमस्ते दुनिया",  # vowel signs and a virama
+        unicodedata.normalize("NFD", "café d'été l’île noire"),
+        "می\u200cخواهم بروم",  # a joiner that does not join
+        "ක්\u200dරියා සිංහල",  # one that does
+        "שָׁלוֹם עוֹלָם",
+        "สวัสดี ครับ",
+        "co\u00adoperate x\u20dd",  # a soft hyphen; a letter in a circle
+        "👩\u200d💻 ❤\ufe0f 👍🏽 a",
+    ],
+)
+def test_what_is_attached_stays_with_its_word(text):
+    assert list(words(text)) == text.split()
+    vocabulary = Words.of(text)
+    assert vocabulary.decode(vocabulary.encode(text)) == text
 
 
 @given(st.text())

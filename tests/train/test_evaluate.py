@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 import rnnjax
-from rnnjax.train import evaluate, loss_by_position, token_losses, window_losses
+from rnnjax.train import (
+    NonFiniteError,
+    evaluate,
+    loss_by_position,
+    token_losses,
+    window_losses,
+)
 
 V = 6
 MODEL = rnnjax.stack(rnnjax.embed(V, 4), rnnjax.lstm(5), rnnjax.linear(V))
@@ -118,3 +124,15 @@ def test_losses_by_position():
     mean, count = loss_by_position(losses, 3, batch_size=2)  # parts 0..4 and 5..9
     np.testing.assert_allclose(mean, [(0 + 3 + 5 + 8) / 4, (1 + 4 + 6 + 9) / 4, (2 + 7) / 2])
     assert np.isnan(loss_by_position(losses[:2], 3)[0][2])
+
+
+def test_a_loss_that_is_not_a_number_is_an_error():
+    ids = symbols(20)
+    broken = jax.tree.map(lambda leaf: leaf * jnp.nan, PARAMS)
+    message = r"the loss of symbol 1 is not a number: params\[0\]\.table is not finite$"
+    for judge in (evaluate, token_losses, lambda *args: window_losses(*args, window=4)):
+        with pytest.raises(NonFiniteError, match=message):
+            judge(MODEL, broken, ids)
+    ids[12] = V  # one that the model does not have
+    with pytest.raises(NonFiniteError, match=r"symbol 12 is not a number; the parameters are fin"):
+        evaluate(MODEL, PARAMS, ids, batch_size=1)

@@ -1,12 +1,16 @@
 """The loop and the job: from a small text of a user's to a run folder, and back to text."""
 
 import dataclasses
+import io
 import itertools
 import json
 import math
 import os
 import random
 import re
+import signal
+import sys
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -331,9 +335,9 @@ def test_fit_continues_where_a_state_stopped():
 def test_a_second_fit_traces_nothing():
     traces = []
 
-    def update(*args):  # not the cell's step: jax remembers the trace of a scan's body anyway
+    def update(*args, **more):  # not the cell's step: jax remembers a scan's body anyway
         traces.append(None)
-        return TX.update(*args)
+        return TX.update(*args, **more)
 
     tx = TX._replace(update=update)
     for _ in range(2):
@@ -384,6 +388,115 @@ def test_clipped_and_skipped_steps_are_shown(capsys):
     assert [r["skipped"] for r in records] == [True] * 3
     assert not any(r["clipped"] for r in records)  # a step that changes nothing clips nothing
     assert "3 skipped" in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_console_of_any_encoding_shows_the_run(monkeypatch, terminal):
+    class Console(io.TextIOWrapper):
+        def isatty(self):
+            return terminal
+
+    console = Console(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stderr", console)
+    monkeypatch.setenv("COLUMNS", "30")  # so that lines end in an ellipsis
+    monkeypatch.setenv("TERM", "xterm")
+    fit(MODEL, TX, begin(), source(), steps=2)
+    console.flush()
+    assert b"nats" in console.buffer.getvalue()
+
+
+# --- interrupted ---------------------------------------------------------------------------------
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def interrupted(number, times=1, **options):
+    """What is left of a run in which a signal comes with the record of step 5."""
+    left = {"records": [], "saved": []}
+
+    def record(entry):
+        left["records"].append(entry)
+        if entry["step"] == 5 and "loss" in entry:
+            for _ in range(times):
+                signal.raise_signal(number)
+
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        fit(
+            MODEL, TX, begin(), source(), steps=9, record=record,
+            checkpoint=lambda *saved: left["saved"].append(saved), **options,
+        )  # fmt: skip
+    return stopped.value, left["records"], left["saved"]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_leaves_a_checkpoint_of_the_step_it_came_in(number, capsys):
+    handlers = [signal.getsignal(n) for n in SIGNALS]
+    error, records, [(state, nats)] = interrupted(number)
+    assert [signal.getsignal(n) for n in SIGNALS] == handlers
+    assert str(error) == f"stopped by {number.name} after step 6"  # shown one step behind
+    assert "stopping behind this step; a second time stops at once" in capsys.readouterr().err
+    assert (int(state.step), nats) == (6, None)
+    assert [r["step"] for r in records if "loss" in r] == [1, 2, 3, 4, 5, 6]
+    assert records[-1] == {"step": 6, "checkpoint": True}
+    whole = fit(MODEL, TX, begin(), source(), steps=9)
+    assert_bitwise(fit(MODEL, TX, state, source(), steps=9), whole)
+
+
+def test_a_checkpoint_that_is_due_anyway_is_written_once():
+    _, _, saved = interrupted(signal.SIGINT, validate=lambda state: 1.5, validate_every=5)
+    assert [(int(state.step), nats) for state, nats in saved] == [(5, 1.5)]
+
+
+def test_a_second_signal_ends_a_run_at_once():
+    error, records, saved = interrupted(signal.SIGINT, times=2)
+    assert (type(error), str(error)) == (KeyboardInterrupt, "")
+    assert records[-1]["step"] == 5
+    assert not saved
+
+
+@pytest.mark.parametrize("callback", ["record", "validate"])
+def test_a_callback_may_interrupt_as_well(callback):
+    seen, saved = [], []
+
+    def stop(entry):
+        step = int(entry["step"] if callback == "record" else entry.step)
+        if step >= 5:
+            raise KeyboardInterrupt
+        seen.append(step)
+        return 1.0
+
+    options = {callback: stop, "validate_every": 1}
+    with pytest.raises(KeyboardInterrupt):
+        fit(
+            MODEL, TX, begin(), source(), steps=9, **options,
+            checkpoint=lambda state, nats: saved.append((int(state.step), nats)),
+        )  # fmt: skip
+    assert saved[-1] == ((6, None) if callback == "record" else (5, None))
+    assert set(seen) == {1, 2, 3, 4}
+
+
+def test_signals_are_left_alone_where_they_cannot_be_had(monkeypatch):
+    heard = []
+    options = {
+        "checkpoint": lambda state, nats: None,
+        "record": lambda entry: heard.append([signal.getsignal(n) for n in SIGNALS]),
+    }
+    handlers = [signal.getsignal(n) for n in SIGNALS]
+    thread = threading.Thread(
+        target=fit, args=(MODEL, TX, begin(), source()), kwargs={"steps": 1, **options}
+    )
+    thread.start()
+    thread.join()
+    assert heard == [handlers] * 2  # of the step, of the checkpoint
+    heard.clear()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as `nohup` and a shell's & have it
+    try:
+        fit(MODEL, TX, begin(), source(), steps=1, **options)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, handlers[0])
+    assert heard[0][0] == signal.SIG_IGN
+    assert heard[0][1] != handlers[1]
 
 
 def test_a_run_that_cannot_recover_stops():

@@ -80,6 +80,20 @@ def test_a_real_target_outside_the_vocabulary_is_loud(target):
     assert jnp.isnan(cross_entropy(logits, targets.at[1, 1].set(target)).mean)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64"])
+def test_targets_of_any_integer_type(dtype):
+    """V is beyond the narrow ones: what wraps in them is NaN, never the loss of another symbol."""
+    size = 70_000
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(2, 1, size)), jnp.float32)
+    convert = np.asarray if dtype == "int64" else jnp.asarray  # which has no such type
+    targets, least, most = np.array([[3], [127]], dtype), np.iinfo(dtype).min, np.iinfo(dtype).max
+    want = cross_entropy(logits, np.array([[3], [127]], np.int32)).total
+    assert cross_entropy(logits, convert(targets)).total == want
+    for outside in {least, most, max(least, -1), min(most, size)} - set(range(size)):
+        targets[1, 0] = outside
+        assert jnp.isnan(cross_entropy(logits, convert(targets)).total)
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_is_summed_in_float32(dtype):
     logits = jnp.zeros((1000, 100, 4), dtype)

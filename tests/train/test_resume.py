@@ -5,6 +5,7 @@ import json
 import pathlib
 import random
 import shutil
+import signal
 import time
 
 import jax
@@ -87,6 +88,29 @@ def test_a_run_stopped_anywhere_ends_bit_for_bit(whole, tmp_path, monkeypatch, s
     stop(config, step, monkeypatch)
     with (tmp_path / "run" / "metrics.jsonl").open("a") as log:
         log.write('{"step": 11, "los')  # what a kill leaves of a line
+    assert_same_end(train_language_model(config, resume=True), whole)
+
+
+@pytest.mark.parametrize(("step", "last"), [(2, 3), (STEPS, STEPS)])
+def test_an_interrupted_run_loses_no_step_and_says_how_to_go_on(
+    whole, tmp_path, monkeypatch, step, last
+):
+    config = dataclasses.replace(whole[0], out=tmp_path / "a run")
+    as_json, signals = language_model_module.as_json, [signal.SIGTERM]
+
+    def interrupt(entry, **options):
+        if entry.get("step") == step and signals:
+            signal.raise_signal(signals.pop())
+        return as_json(entry, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(language_model_module, "as_json", interrupt)
+        with pytest.raises(
+            KeyboardInterrupt, match=f"stopped by SIGTERM after step {last}"
+        ) as stop:
+            train_language_model(config)
+    assert stop.value.__notes__ == [f"to go on: rnnjax train --resume '{config.out}'"]
+    assert checkpoints(config.out / "checkpoints")[-1].name == f"step_{last:08d}"
     assert_same_end(train_language_model(config, resume=True), whole)
 
 

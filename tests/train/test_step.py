@@ -455,6 +455,42 @@ def test_the_last_targets_alone_may_count(masked):
     close(state.params, jax.tree.map(jnp.subtract, params, grads))
 
 
+@pytest.mark.parametrize(
+    "tx",
+    [
+        optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau(rtol=0.5, patience=1)),
+        optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(3)),
+    ],
+    ids=["plateau", "line search"],
+)
+def test_an_optimizer_that_wants_the_loss_gets_it(tx):
+    """What it keeps infinite, as the first one its best loss, is no sign of a broken step."""
+    bigram, (xs, targets) = rnnjax.embed(V, V), text(T)
+    state, step = start(bigram, tx), make_train_step(bigram, tx, loss="sum")
+    params, opt_state = copied((state.params, state.opt_state))
+    broken, _ = step(copied(state), xs, targets.at[0, 0].set(V))
+    assert int(broken.skipped) == 1
+    assert same(broken[:2], (params, opt_state))
+
+    def loss(params):
+        return cross_entropy(params.table[xs], targets).total / B
+
+    @jax.jit
+    def by_hand(params, opt_state):
+        value, grads = jax.value_and_grad(loss)(params)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = tx.update(
+                grads, opt_state, params, value=value, grad=grads, value_fn=loss
+            )
+        return optax.apply_updates(params, updates), opt_state
+
+    for _ in range(3):
+        state, metrics = step(state, xs, targets)
+        params, opt_state = by_hand(params, opt_state)
+        assert not metrics.skipped
+    close((state.params, state.opt_state), (params, opt_state))
+
+
 def test_a_loss_that_will_not_do():
     with pytest.raises(ValueError, match="loss must be one of mean, sum, got 'max'"):
         make_train_step(MODEL, SGD, loss="max")
