@@ -1,39 +1,55 @@
-# Two commands do everything on a machine with Python 3.11 and make:
+# Two commands do everything on a machine with Python 3.11 or newer and make:
 #   make train    install what training needs, train the default language model into runs/
 #   make test     install everything, run the tests
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
-BIN := .venv/bin
+# They use .venv. With an interpreter of your choice they use a folder of its own, beside it:
+#   make test PYTHON=python3.13
+PYTHON ?= python3.11 python3
+INTERPRETER := $(shell .ci/python $(PYTHON))
+ifeq ($(INTERPRETER),)
+  $(error none of these runs: $(PYTHON))
+endif
+ifeq ($(origin PYTHON),file)
+  VENV := .venv
+else
+  VENV := .venv-$(shell $(INTERPRETER) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+endif
+BIN := $(VENV)/bin
 
-.PHONY: train test slow check mutation docs clean
+.PHONY: install train test slow check mutation docs clean
 
-train: .venv/train.installed
+train: $(VENV)/train.installed
 	$(BIN)/rnnjax train $(ARGS)
 
-test: .venv/dev.installed
-	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+install: $(VENV)/dev.installed
 
-# The long versions; their logs are committed under tests/logs/.
-slow: .venv/dev.installed
+test: install
+	$(BIN)/pytest -n auto --dist worksteal $(ARGS)
+
+# Everything long: the long versions, whose logs are committed under tests/logs/, all planted faults,
+# and the whole suite on the newest Python.
+slow: install
 	RNNJAX_SLOW=1 $(BIN)/pytest -m slow $(ARGS)
+	$(MAKE) mutation
+	$(MAKE) test PYTHON="python3.13 python3.12"
 
-check: .venv/dev.installed
+check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # Plants known faults in a copy of the package: each must make a test fail.
-mutation: .venv/dev.installed
-	$(BIN)/python tests/mutation.py
+mutation: install
+	$(BIN)/python tests/mutation.py $(ARGS)
 
-docs: .venv/dev.installed
+docs: install
 	$(BIN)/python docs/make_api.py
 
 clean:
-	rm -rf .venv .hypothesis .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* .jax_cache .hypothesis .pytest_cache .ruff_cache
 
-.venv/bin/python:
-	$(PYTHON) -m venv .venv
+$(VENV)/bin/python:
+	$(INTERPRETER) -m venv $(VENV)
 
-.venv/%.installed: .venv/bin/python pyproject.toml
+$(VENV)/%.installed: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[$*]'
 	touch $@

@@ -288,7 +288,9 @@ def as_spec(x_spec: PyTree) -> PyTree:
 
     def spec(leaf: Any) -> jax.ShapeDtypeStruct:
         if hasattr(leaf, "shape") and hasattr(leaf, "dtype") and not isinstance(leaf, np.integer):
-            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+            # `ShapeDtypeStruct((), int)` says int64, which JAX warns of unless x64 is enabled.
+            dtype = jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True)
+            return jax.ShapeDtypeStruct(leaf.shape, dtype)
         return jax.ShapeDtypeStruct((natural("x_spec", leaf, least=1),), jnp.result_type(float))
 
     return jax.tree.map(spec, x_spec)

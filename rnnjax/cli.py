@@ -212,10 +212,10 @@ def print_plan(model: Cell, window: int, batch_size: int) -> None:
 
     import rnnjax
 
-    symbol = jax.ShapeDtypeStruct((), int)
+    symbol = jax.ShapeDtypeStruct((), "int32")
     params = jax.eval_shape(model.init, jax.random.key(0), symbol)
     state = jax.eval_shape(lambda params: model.initial_state(params, (batch_size,)), params)
-    xs = jax.ShapeDtypeStruct((window, batch_size), int)
+    xs = jax.ShapeDtypeStruct((window, batch_size), "int32")
     print(rnnjax.plan(model.step, params, state, xs), file=_out())
 
 

@@ -1,16 +1,28 @@
-"""What every test runs under: strict dtype promotion, and fixed examples for hypothesis."""
+"""What every test runs under: strict dtype promotion, fixed examples for hypothesis, quick compiles
+(environment.py) and an account of what all of it costs (ledger.py)."""
 
+import environment  # noqa: F401  (first, before anything imports jax)
+
+# isort: split
 import os
 
 import hypothesis
 import jax
 import pytest
-
-# Before anything imports keras: it reads its backend once.
-os.environ.setdefault("KERAS_BACKEND", "jax")
+from ledger import Ledger
 
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("fixed")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--budget", action="store_true", help="fail where a file takes twice its budget, or more"
+    )
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(Ledger(config), "ledger")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -19,6 +31,14 @@ def pytest_collection_modifyitems(config, items):
         long = [item for item in items if item.get_closest_marker("slow")]
         items[:] = [item for item in items if item not in set(long)]
         config.hook.pytest_deselected(items=long)
+
+
+def pytest_runtest_setup(item):
+    """Programs are optimised as a user's are where a mark says so (pyproject.toml)."""
+    quick = item.get_closest_marker("optimised") is None
+    if jax.config.read("jax_disable_most_optimizations") != quick:
+        jax.config.update("jax_disable_most_optimizations", quick)
+        jax.clear_caches()  # they do not go by this switch
 
 
 @pytest.fixture(autouse=True)

@@ -1,13 +1,16 @@
 """Plants known faults in a copy of the package: each must make a test fail.
 
 A suite is worth what it kills. Run by `make mutation`; words as arguments
-choose the faults whose description holds them all. Exits with 1 when a fault survives, and fails
-loudly when the text it replaces is no longer in the package.
+choose the faults whose description holds them all, and `--changed` those of the files that were
+changed, with one of every other file. Exits with 1 when a fault survives, and fails loudly when the
+text it replaces is no longer in the package.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import multiprocessing
 import os
 import pathlib
 import shutil
@@ -16,10 +19,13 @@ import sys
 import tempfile
 from typing import NamedTuple
 
-from combine.mutants import COMBINE
-from compile.mutants import MUTANTS
+import environment  # noqa: F401  (for the processes that run the tests)
+import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
+OPTIONS = (
+    "-q -x -p no:cacheprovider -p no:xdist -o addopts= -W ignore::pytest.PytestAssertRewriteWarning"
+).split()
 
 
 class Fault(NamedTuple):
@@ -476,9 +482,6 @@ FAULTS = [
 ]
 
 
-FAULTS += [Fault(*mutant) for mutant in (*MUTANTS, *COMBINE)]
-
-
 def misplaced(faults: list[Fault]) -> list[str]:
     """The faults whose text is no longer in the package: planting them would change nothing."""
     return [
@@ -488,41 +491,86 @@ def misplaced(faults: list[Fault]) -> list[str]:
     ]
 
 
-def survives(fault: Fault) -> bool:
-    """Whether the tests pass in spite of a fault."""
+def changed() -> set[str]:
+    """The files that differ from the last landing: from where this branch left main, or, on main
+    itself and where there is none, from the last twenty commits."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip()
+
+    bases = [git("merge-base", "HEAD", ref) for ref in ("origin/main", "main")]
+    bases += git("rev-list", "--first-parent", "--max-count=20", "HEAD").split()[-1:]
+    base = next((b for b in bases if b and b != git("rev-parse", "HEAD")), "HEAD")
+    return set(git("diff", "--name-only", base).splitlines())
+
+
+def of_this_change(faults: list[Fault]) -> list[Fault]:
+    """The faults of the files that were changed, or whose tests were; one of every other file."""
+    files, chosen, met = changed(), [], set()
+    for fault in faults:
+        touched = any(f == fault.file or f.startswith(fault.tests[0]) for f in files)
+        if touched or fault.file not in met:
+            chosen.append(fault)
+        met.add(fault.file)
+    return chosen
+
+
+def plant(fault: Fault) -> tuple[int, float]:
+    """Runs the tests that should see a fault, in this process and a copy: pytest's exit code, and
+    CPU seconds."""
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder)
-        for part in ("rnnjax", "tests"):
-            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        for part in ("rnnjax", "tests"):  # with what Python has compiled of them
+            shutil.copytree(ROOT / part, copy / part)
         shutil.copy(ROOT / "pyproject.toml", copy)
         target = copy / fault.file
         text = target.read_text(encoding="utf-8").replace(fault.old, fault.new)
         target.write_text(text, encoding="utf-8")
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *fault.tests],
-            cwd=copy,
-            env={**os.environ, "PYTHONPATH": str(copy)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    # 1 is "tests ran and failed"; anything else says that the fault did not get a fair trial.
-    if done.returncode not in (0, 1):
-        raise SystemExit(f"{fault.what}: pytest exited with {done.returncode}\n{done.stdout}")
-    return done.returncode == 0
+        os.chdir(copy)
+        sys.path[:0] = [folder]
+        os.environ["PYTHONPATH"] = folder
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            code = pytest.main([*OPTIONS, *fault.tests])
+    return int(code), sum(os.times()[:4])
 
 
 def main() -> int:
-    chosen = [fault for fault in FAULTS if all(word in fault.what for word in sys.argv[1:])]
+    # Not at the top: the processes below run this file, and import the lists of their copies.
+    from combine.mutants import COMBINE
+    from compile.mutants import MUTANTS
+
+    words = [word for word in sys.argv[1:] if word != "--changed"]
+    known = [*FAULTS, *(Fault(*mutant) for mutant in (*MUTANTS, *COMBINE))]
+    chosen = [fault for fault in known if all(word in fault.what for word in words)]
     if lost := misplaced(chosen):
         raise SystemExit("\n".join(lost))
-    survivors = 0
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for fault, survived in zip(chosen, pool.map(survives, chosen), strict=True):
-            print(f"{'SURVIVED' if survived else 'killed':9} {fault.what}", flush=True)
-            survivors += survived
-    print(f"{len(chosen) - survivors}/{len(chosen)} killed")
-    return bool(survivors)
+    if "--changed" in sys.argv:
+        chosen = of_this_change(chosen)
+    if not chosen:
+        raise SystemExit(f"no fault is called {' '.join(words)}")
+    # A trial of the trial: tests that fail without a fault have seen none.
+    nothing = chosen[0]._replace(what="nothing planted", new=chosen[0].old)
+    killed, total = 0, 0.0
+    # Every fault has a process of its own, forked from one that has imported what takes long.
+    fork = multiprocessing.get_context("forkserver")
+    fork.set_forkserver_preload(["jax", "flax.linen", "numpy", "optax", "hypothesis", "pytest"])
+    with concurrent.futures.ProcessPoolExecutor(
+        os.cpu_count(), mp_context=fork, max_tasks_per_child=1
+    ) as pool:
+        faults = [nothing, *chosen]
+        for fault, (code, seconds) in zip(faults, pool.map(plant, faults), strict=True):
+            # 1 is "tests ran and failed"; more says that the fault did not get a fair trial.
+            if code > (fault is not nothing):
+                raise SystemExit(f"{fault.what}: pytest {' '.join(fault.tests)} exited with {code}")
+            verdict = "killed" if code else "passed" if fault is nothing else "SURVIVED"
+            print(f"{verdict:9} {seconds:5.1f} s  {fault.what}", flush=True)
+            killed += code
+            total += seconds
+    print(f"{killed}/{len(chosen)} killed in {total:.0f} CPU seconds")
+    return killed < len(chosen)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pytest
 from cases import CELLS
 
 import rnnjax
+from rnnjax._cell import as_spec
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -157,6 +158,16 @@ def test_a_cell_by_hand_runs_like_ours():
         model, model.init(jax.random.key(0), cases.D), None, jnp.ones((4, 2, 3))
     )
     assert ys.shape == (4, 2)
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_a_spec_of_pythons_types_is_what_an_array_of_them_is(x64):
+    with jax.enable_x64(x64):
+        for dtype in (int, float, complex, bool, np.uint8, jnp.bfloat16):
+            spec = as_spec((4, jax.ShapeDtypeStruct((2,), dtype)))[1]
+            assert (spec.shape, spec.dtype) == ((2,), jnp.zeros(2, dtype).dtype)
+        key = jax.random.key(0)
+        assert as_spec(key).dtype == key.dtype
 
 
 # --- factories of users --------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import pytest
 
 import rnnjax
@@ -33,6 +34,7 @@ def test_the_default_is_a_device_for_each_core():
 
 
 def test_too_late_is_said():
+    jax.devices()
     with pytest.raises(RuntimeError, match=r"use_cpu_devices\(7\) comes too late: .* with \d+ CPU"):
         rnnjax.use_cpu_devices(7)
 

@@ -283,6 +283,7 @@ def test_length_zero_passes_the_state_and_its_gradient_through(name):
 
 
 @few_each_way
+@pytest.mark.optimised
 def test_content_of_padding_never_matters(name, reverse):
     cell, params, state, xs = setup(name, key=KEY)
     options = {"lengths": LENGTHS, "mask": MASK, "resets": RESETS, "reverse": reverse}

@@ -60,6 +60,8 @@ WORDS = [
 ]
 STEPS = 12
 
+pytestmark = pytest.mark.optimised  # runs are compared that share a fixture
+
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):

@@ -42,6 +42,7 @@ def test_equals_numpy_in_float64_with_mask():
     assert loss.count == 8
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("content", [0.0, 1e30, -math.inf, math.inf, math.nan])
 @pytest.mark.parametrize("target", [0, -1, V, 2**31 - 1])
 def test_padding_never_matters_bitwise(content, target):

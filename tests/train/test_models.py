@@ -10,7 +10,7 @@ import pytest
 import rnnjax
 from rnnjax.train import CONFIGS, LanguageModelConfig, recurrent_language_model, tied_readout
 
-SYMBOL = jax.ShapeDtypeStruct((), int)
+SYMBOL = jax.ShapeDtypeStruct((), "int32")
 
 
 def count(model):

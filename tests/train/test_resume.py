@@ -20,6 +20,8 @@ from rnnjax.train.run import load_run, read_config, read_records
 LOG = pathlib.Path(__file__).parent.parent / "logs" / "kill_and_resume.log"
 STEPS = 11
 
+pytestmark = pytest.mark.optimised
+
 
 class Killed(BaseException):
     """What no `except Exception` catches, like a signal."""

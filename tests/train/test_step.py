@@ -294,6 +294,7 @@ def test_a_symbol_outside_the_vocabulary_is_skipped_not_learnt_from():
     assert same(state.params, before)
 
 
+@pytest.mark.optimised
 def test_two_runs_are_bitwise_equal():
     tx = optimizer("adam", 1e-2, 1.0)
     step = stepper(NOISY, tx, restart_rate=0.3)
