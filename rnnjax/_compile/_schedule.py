@@ -248,12 +248,13 @@ class _Layout:
             nodes = tuple(self.graph.nodes[n] for n in members)
             delays = [node.index for node in nodes if isinstance(node, Delay)]
             eqns = [node for node in nodes if not isinstance(node, Delay)]
-            made = {v for eqn in eqns for v in eqn.outvars}
-            made.update(self.program.carry[i] for i in delays)
+            # In order: that of a set changes from process to process, and the program with it.
+            made = dict.fromkeys(v for eqn in eqns for v in eqn.outvars)
+            made.update(dict.fromkeys(self.program.carry[i] for i in delays))
             reads = [v for eqn in eqns for v in inputs(eqn)]
             reads += variables([self.program.next[i] for i in delays])
             reads = list(dict.fromkeys(v for v in reads if v not in made))
-            writes = [v for v in dict.fromkeys([*made]) if v in needed]
+            writes = [v for v in made if v in needed]
             carries = tuple(delays) if kind == "loop" else ()
             stages.append(Stage(kind, nodes, carries, tuple(reads), tuple(writes)))
             needed.update(reads)
