@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._compile._cut import Cut, cut_of, disjoint
-from rnnjax._compile._primitives import worth_keeping
+from rnnjax._compile._primitives import is_complex, worth_keeping
 from rnnjax._compile._product import by_tangent, by_weight, turns, weight_is_second
 from rnnjax._compile._run import Clock
 from rnnjax._compile._schedule import Product, Schedule, Stage
@@ -123,9 +123,10 @@ class Loop:
             factors = read(env, [self.products[i].factor for i in learned])
             return read(env, self.next), (read(env, self.writes), factors)
 
-        if learned:
+        if learned and not any(map(is_complex, self.eqns)):
             # What is kept for the gradient is written to fresh memory at every step, which costs
-            # more than computing sums and products of kept values again.
+            # more than computing sums and products of kept values again. (JAX rounds what a policy
+            # keeps by `reduce_precision`, which takes no complex numbers.)
             body = jax.checkpoint(body, policy=worth_keeping, prevent_cse=False)
         last, (outs, factors) = self.clock.scan(body, list(carry), (list(xs), list(taps.values())))
         return (last, outs), factors

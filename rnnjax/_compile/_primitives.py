@@ -80,6 +80,14 @@ def worth_keeping(primitive: Any, *_: Any, **__: Any) -> bool:
     return primitive.name not in _CHEAP
 
 
+def is_complex(eqn: Equation) -> bool:
+    """Whether an equation, or a function it calls, makes complex numbers."""
+    dtypes = [type_of(v).dtype for v in eqn.outvars]
+    return any(jax.numpy.issubdtype(dtype, jax.numpy.complexfloating) for dtype in dtypes) or any(
+        map(is_complex, subprograms(eqn))
+    )
+
+
 def contraction(eqn: Equation) -> int:
     """Number of terms summed into one element of a product."""
     if eqn.primitive.name == "dot_general":
