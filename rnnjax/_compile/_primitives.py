@@ -88,6 +88,12 @@ def is_complex(eqn: Equation) -> bool:
     )
 
 
+def is_narrow(atom: Atom) -> bool:
+    """Whether a value has fewer bits than products are summed in."""
+    dtype = type_of(atom).dtype
+    return jax.numpy.issubdtype(dtype, jax.numpy.floating) and dtype.itemsize < 4
+
+
 def contraction(eqn: Equation) -> int:
     """Number of terms summed into one element of a product."""
     if eqn.primitive.name == "dot_general":
