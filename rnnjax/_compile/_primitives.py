@@ -51,6 +51,10 @@ PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
 # a stored [T, B, 4H] costs more than computing it again.
 SHORTEST_CONTRACTION = 2
 
+# So are shorter ones than this, and table lookups, where the result is so many times as large as
+# the state: a matrix for each row (benchmarks/NOTES.md).
+SHORTEST_WIDE_CONTRACTION = 32
+WIDE = 8
 
 # How many derivatives of a call with its own rule are looked into: a rule may call its function.
 _ORDERS = 3

@@ -21,6 +21,8 @@ from rnnjax._compile._primitives import (
     EXPANDING,
     PRODUCTS,
     SHORTEST_CONTRACTION,
+    SHORTEST_WIDE_CONTRACTION,
+    WIDE,
     contraction,
     mappable,
     nbytes,
@@ -120,6 +122,7 @@ class _Layout:
         self.graph = graph
         self.order = [node for component in graph.components for node in component]
         self.varying = time_varying(program)
+        self.carried = _size(v for v in program.carry if v in self.varying)
         self.kept = {
             graph.producers[v]
             for v in variables((*program.next, *program.ys))
@@ -165,12 +168,14 @@ class _Layout:
         if isinstance(eqn, Delay) or self.graph.recurrent[node] is not None:
             return False
         varies = [bool(among(operand, self.varying)) for operand in eqn.invars]
+        # What is much larger than the state costs more to store than a short sum does again.
+        wide = _size(eqn.outvars) > WIDE * self.carried > 0
         if eqn.primitive.name == "gather":
-            return varies == [False, True]
+            return varies == [False, True] and not wide
         return (
             eqn.primitive.name in PRODUCTS
             and varies.count(True) == 1
-            and contraction(eqn) >= SHORTEST_CONTRACTION
+            and contraction(eqn) >= (SHORTEST_WIDE_CONTRACTION if wide else SHORTEST_CONTRACTION)
         )
 
     def _consumers(self) -> dict[int, set[int]]:
