@@ -293,7 +293,7 @@ class _Case:
         """The state after a Python loop of jitted steps, and its outputs."""
         return _loop(self.step, self.params, self.state, self.xs)
 
-    def everywhere(self) -> dict[str, np.ndarray]:
+    def everywhere(self) -> dict[str, Any]:
         """The options of a run where every step is real and none restarts."""
         shape = (T, self.rows)
         return {"mask": np.ones(shape, bool), "resets": np.zeros(shape, bool)}

@@ -58,15 +58,11 @@ def run_all(count: int) -> collections.Counter:
 
 
 def covering(drawn: list[Program]) -> list[Program]:
-    """A few of the programs, which hold every construct that is in any: twice, if they can."""
-    missing = collections.Counter(feature for program in drawn for feature in program.features)
-    missing = collections.Counter({feature: min(n, 2) for feature, n in missing.items()})
-    chosen = []
+    """A few of the programs, which hold every construct that is in any."""
+    missing, chosen = set().union(*(program.features for program in drawn)), []
     while missing:
-        best = max(drawn, key=lambda program: sum(f in missing for f in program.features))
-        drawn = [program for program in drawn if program is not best]
-        missing -= collections.Counter(best.features)
-        chosen.append(best)
+        chosen.append(max(drawn, key=lambda program: len(program.features & missing)))
+        missing -= chosen[-1].features
     return chosen
 
 
