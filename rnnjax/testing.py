@@ -599,11 +599,11 @@ def _masked(case: _Case) -> None:
         return x
 
     xs = jax.tree.map(dirty, case.xs, case.inputs((T, case.rows), 2))
-    options = case.everywhere()
+    resets = case.everywhere()["resets"]
     _, got, gradients = case.run(
-        case.params, case.state, xs, lengths=lengths, **options | {"mask": gaps}
+        case.params, case.state, xs, lengths=lengths, mask=gaps, resets=resets
     )
-    _, want, expected = case.by_rows(case.state, **options | {"mask": mask})
+    _, want, expected = case.by_rows(case.state, mask=mask, resets=resets)
     case.same_run(got, want)
     case.same_gradients(gradients, expected)
 
