@@ -293,7 +293,7 @@ class _Case:
         """The state after a Python loop of jitted steps, and its outputs."""
         return _loop(self.step, self.params, self.state, self.xs)
 
-    def everywhere(self) -> dict[str, np.ndarray]:
+    def everywhere(self) -> dict[str, Any]:
         """The options of a run where every step is real and none restarts."""
         shape = (T, self.rows)
         return {"mask": np.ones(shape, bool), "resets": np.zeros(shape, bool)}
@@ -598,11 +598,11 @@ def _masked(case: _Case) -> None:
         return x
 
     xs = jax.tree.map(dirty, case.xs, case.inputs((T, case.rows), 2))
-    options = case.everywhere()
+    resets = case.everywhere()["resets"]
     _, got, gradients = case.run(
-        case.params, case.state, xs, lengths=lengths, **options | {"mask": gaps}
+        case.params, case.state, xs, lengths=lengths, mask=gaps, resets=resets
     )
-    _, want, expected = case.by_rows(case.state, **options | {"mask": mask})
+    _, want, expected = case.by_rows(case.state, mask=mask, resets=resets)
     case.same_run(got, want)
     case.same_gradients(gradients, expected)
 

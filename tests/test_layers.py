@@ -349,7 +349,7 @@ def test_deep_bidirectional_lstm_equals_pytorch_on_packed_sequences():
         ),
         (
             lambda: rnnjax.bidirectional(rnnjax.gru(4), rnnjax.gru(1), merge="sum").apply(
-                rnnjax.bidirectional(rnnjax.gru(4), rnnjax.gru(1)).init(jax.random.key(0), D), XS
+                params_of(rnnjax.bidirectional(rnnjax.gru(4), rnnjax.gru(1))), XS
             ),
             ValueError,
             "4 and 1 features",
