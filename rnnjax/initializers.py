@@ -10,12 +10,15 @@ which one draws which parameter; every cell takes one as `init=`, or the name of
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.nn import initializers as jinit
+
+from rnnjax._cell import at_least_float32
 
 Array = jax.Array
 Initializer = Callable[[Array, Sequence[int], Any], Array]
@@ -135,8 +138,17 @@ PRESETS: dict[str, Initializers] = {
 
 
 def preset(init: str | Initializers) -> Initializers:
-    """The Initializers a cell's `init` argument stands for."""
-    return PRESETS[init] if isinstance(init, str) else init
+    """The Initializers a cell's `init` argument stands for, which draw in float32 or better.
+
+    A draw in half precision is coarse and biased, and an orthogonal matrix has none.
+    """
+    found = PRESETS[init] if isinstance(init, str) else init
+    draws = {name: draw for name, draw in found._asdict().items() if callable(draw)}
+    return found._replace(**{k: functools.partial(_rounded, draw) for k, draw in draws.items()})
+
+
+def _rounded(draw: Callable[..., Any], key: Array, shape: Sequence[int], dtype: Any) -> Array:
+    return draw(key, shape, at_least_float32(dtype)).astype(dtype)
 
 
 def _init(what: str, value: Any) -> str | Initializers:

@@ -83,7 +83,9 @@ class Layer(Recipe):
 
     def output_lengths(self, lengths: Array) -> Array:
         """The lengths of the outputs for inputs of these lengths: ⌈lengths / time_factor⌉."""
-        return -(-lengths // self.time_factor)
+        # Not -(-lengths // factor), nor lengths + factor - 1: lengths may be of any integer dtype.
+        factor = min(self.time_factor, jnp.iinfo(lengths.dtype).max)
+        return lengths // factor + (lengths % factor > 0).astype(lengths.dtype)
 
 
 @cell_factory

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._cell import Array, natural
+from rnnjax._cell import Array, at_least_float32, natural
 from rnnjax._check import check_lengths, checked_rows
 from rnnjax._unroll import select_rows, times, valid_steps
 
@@ -48,9 +48,11 @@ def pad(
         row = int(lengths.argmax())
         raise ValueError(f"sequences[{row}] has {lengths[row]} steps, length is {time}")
     dtype = arrays[0].dtype
-    if dtype.kind in "biu" and value != int(np.nan_to_num(value)):
+    with np.errstate(all="ignore"):  # NaN as an integer, 1e30 in float16
+        fill = np.asarray(value).astype(dtype)
+    if dtype.kind in "biu" and fill != value:
         raise ValueError(f"value is {value}, which {dtype} sequences cannot hold: convert them")
-    xs = np.full((time, len(arrays), *arrays[0].shape[1:]), value, dtype)
+    xs = np.full((time, len(arrays), *arrays[0].shape[1:]), fill, dtype)
     for row, array in enumerate(arrays):
         xs[: len(array), row] = array
     return xs, lengths
@@ -89,7 +91,7 @@ def bucket(lengths: Any, count: int) -> list[tuple[int, np.ndarray]]:
     """Groups sequences by length, so that a model compiles for at most `count` shapes.
 
     Of all ways to choose at most `count` padded lengths it takes one with the least padding, by
-    dynamic programming over the distinct lengths.
+    dynamic programming over the distinct lengths: `count` times their number in time and memory.
 
     Args:
       lengths: the length of each sequence.
@@ -117,25 +119,52 @@ def bucket(lengths: Any, count: int) -> list[tuple[int, np.ndarray]]:
             f"bucket needs lengths of at least one sequence, none negative, and a count of at "
             f"least 1; got {lengths.size} lengths and count {count}"
         )
-    sizes, repeats = np.unique(lengths, return_counts=True)
-    shorter = np.concatenate([[0], np.cumsum(repeats)])  # sequences among the first j sizes
-    i, j = np.indices((len(sizes) + 1,) * 2)
-    steps = (shorter[j] - shorter[i]) * np.concatenate([[0], sizes])[j]
-    group = np.where(i < j, steps, np.inf)  # the padded steps of sizes i..j-1 as one group
-    cost, cuts = np.where(np.arange(len(sizes) + 1) == 0, 0, np.inf), []
-    for _ in range(min(count, len(sizes))):
-        through = cost[:, None] + group
-        cost = through.min(axis=0)
-        cuts.append(through.argmin(axis=0))
-    bounds = [len(sizes)]
-    for cut in reversed(cuts):
-        bounds.append(int(cut[bounds[-1]]))
-    bounds.reverse()
-    place = np.searchsorted(sizes[np.array(bounds[1:]) - 1], lengths)
-    return [
-        (int(sizes[stop - 1]), np.flatnonzero(place == number))
-        for number, stop in enumerate(bounds[1:])
-    ]
+    sizes, repeats = np.unique(lengths.astype(np.int64), return_counts=True)
+    bounds = _bounds(sizes, repeats, min(count, len(sizes)))
+    place = np.searchsorted(sizes[bounds[1:] - 1], lengths)
+    groups = np.split(np.argsort(place, kind="stable"), np.bincount(place).cumsum()[:-1])
+    return [(int(sizes[stop - 1]), rows) for stop, rows in zip(bounds[1:], groups, strict=True)]
+
+
+def _bounds(sizes: np.ndarray, repeats: np.ndarray, count: int) -> np.ndarray:
+    """Where `count` groups of sizes are cut for the least steps: group g is bounds[g]..bounds[g+1].
+
+        cost_g(j) = min_{i<j} cost_{g-1}(i) + (shorter_j - shorter_i) sizes_{j-1}
+
+    is, for each j, the least of lines of slopes -shorter_i at sizes_{j-1}: the corner of a convex
+    hull. So a group more takes one walk along the sizes, where all pairs would take their square.
+    """
+    bounds = np.arange(len(sizes) + 1)
+    if count == len(sizes):
+        return bounds
+    shorter = np.concatenate([[0], repeats.cumsum()])  # sequences among the first j sizes
+    cost, cuts = shorter[1:] * sizes, []  # of the first group + 1, .., all sizes in `group` groups
+    for group in range(1, count):
+        hull, slopes = _lower_hull(shorter[group:], cost)
+        cut = hull[np.searchsorted(slopes, sizes[group:])]
+        cost = cost[cut] + (shorter[group + 1 :] - shorter[group + cut]) * sizes[group:]
+        cuts.append(group + cut)
+    stops = [len(sizes)]
+    for group in range(count - 1, 0, -1):
+        stops.append(cuts[group - 1][stops[-1] - group - 1])
+    return np.array([0, *reversed(stops)])
+
+
+def _lower_hull(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The corners of the lower convex hull of points from left to right, and the slopes between.
+
+    Of integers, the slopes rounded down: an integer is above a slope if it is above its floor.
+    """
+    hull: list[tuple[int, int, int]] = []
+    for i, (a, b) in enumerate(zip(x.tolist(), y.tolist(), strict=True)):
+        while len(hull) > 1:
+            (_, a0, b0), (_, a1, b1) = hull[-2:]
+            if (b1 - b0) * (a - a1) < (b - b1) * (a1 - a0):
+                break
+            hull.pop()
+        hull.append((i, a, b))
+    corners, x, y = np.array(hull).T
+    return corners, np.diff(y) // np.diff(x)
 
 
 class Packed(NamedTuple):
@@ -190,20 +219,36 @@ def pack(sequences: Sequence[Any], length: int) -> Packed:
     if lengths.max() > length:
         n = int(lengths.argmax())
         raise ValueError(f"sequences[{n}] has {lengths[n]} steps, length is {length}")
-    rows, starts, used = np.zeros_like(lengths), np.zeros_like(lengths), []
-    for n in np.argsort(-lengths, kind="stable"):
-        row = next((r for r, u in enumerate(used) if u + lengths[n] <= length), len(used))
-        if row == len(used):
-            used.append(0)
-        rows[n], starts[n] = row, used[row]
-        used[row] += int(lengths[n])
-    xs = np.zeros((length, len(used), *arrays[0].shape[1:]), arrays[0].dtype)
+    rows, starts = _first_fit(lengths, length)
+    xs = np.zeros((length, rows.max() + 1, *arrays[0].shape[1:]), arrays[0].dtype)
     mask, resets = np.zeros(xs.shape[:2], bool), np.zeros(xs.shape[:2], bool)
-    for array, row, start in zip(arrays, rows, starts, strict=True):
+    resets[starts[lengths > 0], rows[lengths > 0]] = True
+    for array, row, start in zip(arrays, rows.tolist(), starts.tolist(), strict=True):
         xs[start : start + len(array), row] = array
         mask[start : start + len(array), row] = True
-        resets[start : start + 1, row] |= len(array) > 0
     return Packed(xs, mask, resets, rows, starts, lengths)
+
+
+def _first_fit(lengths: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Longest first, each into the first row with room for it: its row, and its first step there.
+
+    The rows' rooms are the leaves of a binary tree whose nodes hold the most room below them
+    (node k has the children 2k and 2k + 1), so that the first row with room is found on one way
+    down.
+    """
+    leaves = 1 << (len(lengths) - 1).bit_length()
+    room = [length] * (2 * leaves)
+    rows, starts = np.zeros_like(lengths), np.zeros_like(lengths)
+    for n in np.argsort(-lengths, kind="stable").tolist():
+        size, node = int(lengths[n]), 1
+        while node < leaves:
+            node *= 2
+            node += room[node] < size
+        rows[n], starts[n] = node - leaves, length - room[node]
+        room[node] -= size
+        while node := node // 2:
+            room[node] = max(room[2 * node], room[2 * node + 1])
+    return rows, starts
 
 
 def unpack(ys: Any, packed: Packed) -> list[np.ndarray]:
@@ -254,25 +299,34 @@ def reverse_sequences(xs: Array, lengths: Array) -> Array:
        [5 4 0]]
     """
     xs = jnp.asarray(xs)
-    t, lengths = _steps(xs, lengths)
+    lengths, time = jnp.asarray(lengths), xs.shape[0]
+    check_lengths(lengths, time, xs.shape[1 : 1 + lengths.ndim], 0)
+    t, lengths = times(time, lengths.shape), _nearest(lengths, time)[None]
     source = jnp.where(t < lengths, lengths - 1 - t, t)
     return jnp.take_along_axis(
         xs, source.reshape(*source.shape, *(1,) * (xs.ndim - source.ndim)), axis=0
     )
 
 
-def last(ys: Array, lengths: Array) -> Array:
-    """Each row's output at its last real step; 0 for a row of length 0.
+def _nearest(lengths: Array, time: int) -> Array:
+    """Lengths as the nearest of 0 .. T, in a dtype that holds T whatever theirs."""
+    return jnp.clip(lengths, 0, min(time, jnp.iinfo(lengths.dtype).max)).astype(int)
+
+
+def last(ys: Array, lengths: Array | None = None, *, mask: Array | None = None) -> Array:
+    """Each row's output at its last real step; 0 for a row without any.
 
     Args:
       ys: [T, *B, ...].
       lengths: [*B], as in `rnnjax.unroll`.
+      mask: bool [T, *B], as in `rnnjax.unroll`.
 
     Returns:
       [*B, ...].
 
     Raises:
-      TypeError, ValueError: lengths are not integers of ys' batch shape in [0, T].
+      TypeError, ValueError: lengths are not integers of ys' batch shape in [0, T], or the mask is
+        not bool of its time and batch axes.
 
     Example:
       >>> import jax.numpy as jnp, rnnjax
@@ -280,22 +334,21 @@ def last(ys: Array, lengths: Array) -> Array:
       [2. 4.]
     """
     ys = jnp.asarray(ys)
-    t, lengths = _steps(ys, lengths)
-    return select_rows(t == lengths - 1, ys, jnp.zeros_like(ys)).sum(axis=0, dtype=ys.dtype)
-
-
-def _steps(xs: Array, lengths: Any) -> tuple[Array, Array]:
-    """The times [T, 1, ...] beside lengths [*B], which are checked and lie in [0, T]."""
-    lengths, time = jnp.asarray(lengths), xs.shape[0]
-    check_lengths(lengths, time, xs.shape[1 : 1 + lengths.ndim], 0)
-    return times(time, lengths.shape), jnp.clip(lengths.astype(int), 0, time)
+    if lengths is None and mask is None and len(ys):
+        return ys[-1]
+    axes = 1 if mask is None else np.ndim(mask)  # as lengths and mask say how many B has
+    axes = axes if lengths is None else 1 + np.ndim(lengths)
+    valid = _real(ys, lengths, mask, ys.shape[1:axes])
+    t = times(len(ys), valid.shape[1:])
+    final = jnp.where(valid, t, -1).max(axis=0, initial=-1)
+    return select_rows(t == final[None], ys, jnp.zeros_like(ys)).sum(axis=0, dtype=ys.dtype)
 
 
 def mean_pool(ys: Array, *, lengths: Array | None = None, mask: Array | None = None) -> Array:
     """The mean over each row's real steps; 0 for a row without any.
 
     Args:
-      ys: [T, *B, D].
+      ys: [T, *B, D]; summed in float32 or better. Integers have a floating mean.
       lengths: [*B], as in `rnnjax.unroll`.
       mask: bool [T, *B], as in `rnnjax.unroll`.
 
@@ -308,9 +361,13 @@ def mean_pool(ys: Array, *, lengths: Array | None = None, mask: Array | None = N
       >>> print(rnnjax.mean_pool(ys, lengths=jnp.array([2, 1])).T)
       [[1.5 3. ]]
     """
-    ys, valid = _real(ys, lengths, mask)
-    total = select_rows(valid, ys, jnp.zeros_like(ys)).sum(axis=0)
-    return total / jnp.maximum(valid.sum(axis=0), 1).astype(ys.dtype)[..., None]
+    ys = jnp.asarray(ys)
+    ys = ys if jnp.issubdtype(ys.dtype, jnp.inexact) else ys.astype(float)
+    valid = _real(ys, lengths, mask, ys.shape[1:-1])
+    wide = at_least_float32(ys.dtype)
+    total = select_rows(valid, ys, jnp.zeros_like(ys)).sum(axis=0, dtype=wide)
+    count = jnp.maximum(valid.sum(axis=0), 1).astype(wide)
+    return (total / count[..., None]).astype(ys.dtype)
 
 
 def max_pool(ys: Array, *, lengths: Array | None = None, mask: Array | None = None) -> Array:
@@ -330,18 +387,24 @@ def max_pool(ys: Array, *, lengths: Array | None = None, mask: Array | None = No
       >>> print(rnnjax.max_pool(ys, lengths=jnp.array([2, 1])).T)
       [[-1. -3.]]
     """
-    ys, valid = _real(ys, lengths, mask)
-    peak = select_rows(valid, ys, jnp.full_like(ys, -jnp.inf)).max(axis=0, initial=-jnp.inf)
+    ys = jnp.asarray(ys)
+    valid, least = _real(ys, lengths, mask, ys.shape[1:-1]), _least(ys.dtype)
+    peak = select_rows(valid, ys, jnp.full_like(ys, least)).max(axis=0, initial=least)
     return select_rows(valid.any(axis=0), peak, jnp.zeros_like(peak))
 
 
-def _real(ys: Any, lengths: Any, mask: Any) -> tuple[Array, Array]:
-    """The outputs, and which of them are real, [T, *B]."""
-    ys = jnp.asarray(ys)
-    time, batch = ys.shape[0], ys.shape[1:-1]
-    lengths, mask, _ = checked_rows(lengths, mask, None, time, batch)
-    valid = valid_steps(time, batch, lengths, mask)
-    return ys, jnp.ones((time, *batch), bool) if valid is None else valid
+def _least(dtype: Any) -> Any:
+    """What no value of a dtype is below."""
+    if jnp.issubdtype(dtype, bool):
+        return False
+    return jnp.iinfo(dtype).min if jnp.issubdtype(dtype, jnp.integer) else -jnp.inf
+
+
+def _real(ys: Array, lengths: Any, mask: Any, batch: tuple[int, ...]) -> Array:
+    """Which steps are real, bool [T, *B]."""
+    lengths, mask, _ = checked_rows(lengths, mask, None, len(ys), batch)
+    valid = valid_steps(len(ys), batch, lengths, mask)
+    return jnp.ones((len(ys), *batch), bool) if valid is None else valid
 
 
 def _same_steps(name: str, sequences: Sequence[Any]) -> list[np.ndarray]:
@@ -355,4 +418,4 @@ def _same_steps(name: str, sequences: Sequence[Any]) -> list[np.ndarray]:
                 f"{list(arrays[0].shape)}: they may differ in their first axis alone"
             )
     dtype = np.result_type(*arrays)  # that of the first would cut the fractions off the others
-    return [array.astype(dtype) for array in arrays]
+    return [array.astype(dtype, copy=False) for array in arrays]

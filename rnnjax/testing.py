@@ -60,7 +60,7 @@ from rnnjax._cell import (
     require_cell,
 )
 from rnnjax._combine._common import is_floating, map_floats
-from rnnjax._combine._weights import entry
+from rnnjax._combine._weights import change_recurrent
 from rnnjax._unroll import select_rows, unroll
 
 T = 6  # steps: enough for a gap, a reset and two pieces
@@ -563,11 +563,10 @@ def _declared(case: _Case) -> None:
     if case.cell.output_of is not None:
         for where, a, b in _pairs("output_of(state)", case.cell.output_of(state), y):
             _same(where, a, b, "row", {})
-    for field in case.cell.recurrent:
-        try:
-            functools.reduce(entry, field.split("."), case.params)
-        except (AttributeError, LookupError):
-            raise _Broken(f"recurrent names {field!r}, which is no field of params") from None
+    try:
+        change_recurrent(case.cell, case.params, lambda _, w: w)
+    except TypeError as error:
+        raise _Broken(str(error)) from None
 
 
 def _compiled(case: _Case) -> None:

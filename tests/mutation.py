@@ -48,6 +48,7 @@ NOISE = ("tests/test_cells.py", "-k", "dropout or row or reset or rekey or noise
 LSTM, GRU, ELMAN = (f"rnnjax/cells/{name}.py" for name in ("lstm", "gru", "elman"))
 TESTING, STACK, LAYERS = "rnnjax/testing.py", "rnnjax/_combine/stack.py", "rnnjax/layers.py"
 DROPOUT, CELL, UNROLL = "rnnjax/cells/dropout.py", "rnnjax/_cell.py", "rnnjax/_unroll.py"
+SEQUENCES = "rnnjax/sequences.py"
 GATES = "i, f, g, o = jnp.split(x @ params.w_x"
 RZ = "r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)"
 
@@ -67,8 +68,8 @@ FAULTS = [
     Fault(
         "lstm: bias dropped",
         LSTM,
-        "params.w_h + params.b,",
-        "params.w_h + 0 * params.b,",
+        "params.w_h + b,",
+        "params.w_h + 0 * b,",
         EQUATIONS,
     ),
     Fault("lstm: tanh left off c", LSTM, "jnp.tanh(c)", "c", EQUATIONS),
@@ -86,7 +87,9 @@ FAULTS = [
         "[h @ u.T for u in jnp.split(params.w_h, 3, axis=-1)]",
         EQUATIONS,
     ),
-    Fault("gru: bias dropped", GRU, "+ params.b, 3", "+ 0 * params.b, 3", EQUATIONS),
+    Fault(
+        "gru: bias dropped", GRU, "+ rows(params.b, x), 3", "+ 0 * rows(params.b, x), 3", EQUATIONS
+    ),
     Fault("gru: r and z swapped", GRU, RZ, RZ.replace("r, z", "z, r"), EQUATIONS),
     Fault(
         "gru: z and 1 - z swapped",
@@ -98,16 +101,16 @@ FAULTS = [
     Fault(
         "gru: after is before",
         GRU,
-        "n = jnp.tanh(x_n + r * (h_n + params.b_n))",
-        "n = jnp.tanh(x_n + (r * h) @ params.w_h[:, 2 * hidden_size :] + params.b_n)",
+        "n = jnp.tanh(x_n + r * (h_n + rows(params.b_n, h)))",
+        "n = jnp.tanh(x_n + (r * h) @ params.w_h[:, 2 * hidden_size :] + rows(params.b_n, h))",
         EQUATIONS,
     ),
     Fault("gru: before is after", GRU, "(r * h) @ u_n", "r * (h @ u_n)", EQUATIONS),
     Fault(
         "gru: candidate's recurrent bias dropped",
         GRU,
-        "(h_n + params.b_n)",
-        "(h_n + 0 * params.b_n)",
+        "(h_n + rows(params.b_n, h))",
+        "(h_n + 0 * rows(params.b_n, h))",
         EQUATIONS,
     ),
     Fault(
@@ -116,8 +119,8 @@ FAULTS = [
     Fault(
         "elman: bias dropped",
         ELMAN,
-        "params.w_h + params.b)",
-        "params.w_h + 0 * params.b)",
+        "params.w_h + rows(params.b, x))",
+        "params.w_h + 0 * rows(params.b, x))",
         EQUATIONS,
     ),
     Fault(
@@ -274,6 +277,41 @@ FAULTS = [
         "count = mask.sum().astype(nats.dtype)",
         "count = jnp.asarray(mask.size, nats.dtype)",
         ("tests/train/test_losses.py",),
+    ),
+    Fault(
+        "training: the last target of a row is that of step T - 1",
+        "rnnjax/train/step.py",
+        "last(logits, mask=mask)",
+        "logits[-1]",
+        ("tests/train/test_step.py", "-k", "last_targets"),
+    ),
+    Fault(
+        "sequences: means summed in half precision",
+        SEQUENCES,
+        "sum(axis=0, dtype=wide)",
+        "sum(axis=0, dtype=ys.dtype)",
+        ("tests/test_sequences.py", "-k", "half_precision"),
+    ),
+    Fault(
+        "sequences: lengths clamped in a dtype that does not hold T",
+        SEQUENCES,
+        "min(time, jnp.iinfo(lengths.dtype).max)).astype(int)",
+        "jnp.asarray(time).astype(lengths.dtype)).astype(int)",
+        ("tests/test_sequences.py", "-k", "any_integer"),
+    ),
+    Fault(
+        "bucket: of equal cuts the last",
+        SEQUENCES,
+        "np.searchsorted(slopes, sizes[group:])",
+        "np.searchsorted(slopes, sizes[group:], side='right')",
+        ("tests/test_sequences.py", "-k", "bucket"),
+    ),
+    Fault(
+        "pack: into the first row with room to spare",
+        SEQUENCES,
+        "room[node] < size",
+        "room[node] <= size",
+        ("tests/test_sequences.py", "-k", "pack"),
     ),
     Fault(
         "training: truncation does not truncate",

@@ -11,7 +11,7 @@ from cases import CELLS, FEW
 from oracles import assert_bitwise, assert_close, is_key
 
 import rnnjax
-from rnnjax._combine._weights import entry
+from rnnjax._combine._weights import change_recurrent
 
 T, BATCH = 3, (2,)
 each = pytest.mark.parametrize("name", CELLS)
@@ -89,9 +89,10 @@ def test_output_of_and_recurrent_are_true(name):
     after, y = cell.step(params, state, xs[0])
     if cell.output_of is not None:
         assert_bitwise(cell.output_of(after), y)
-    for path in cell.recurrent:  # "w_h"; "1.w_h" in a stack
-        names = path.split(".")
-        field = functools.reduce(entry, names, params)
+    fields = {}
+    change_recurrent(cell, params, fields.setdefault)
+    for path, field in zip(cell.recurrent, fields.values(), strict=True):
+        names = path.split(".")  # "w_h"; "1.w_h" in a stack
         own = y if len(names) == 1 else jax.tree.leaves(state[int(names[0])])[0]
         assert field.shape[0] == own.shape[-1]
 

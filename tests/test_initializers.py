@@ -192,6 +192,21 @@ def test_keras_linear_and_embed():
     assert same_distribution(table, lookup.embeddings.value)
 
 
+@pytest.mark.parametrize("name", ["rnnjax", "torch"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_that_of_float32_rounded(name, dtype):
+    """JAX's own draws are of 128 values in bfloat16, biased, and of no orthogonal matrix at all."""
+    narrow = jax.ShapeDtypeStruct((D,), dtype)
+    for cell in (lstm(8, init=name), linear(8, init=name)):
+        got, want = cell.init(KEY, narrow), cell.init(KEY, D)
+        for a, b in zip(got, want, strict=True):
+            assert a.dtype == dtype
+            if a.ndim == 2:
+                np.testing.assert_array_equal(a, b.astype(dtype))
+            # A bias may be the sum of two.
+            np.testing.assert_allclose(a.astype(float), b, atol=2.0**-7)
+
+
 def test_cells_with_changed_presets_pickle_and_equal_presets_are_one():
     changed = PRESETS["keras"]._replace(forget_bias=0.0)
     cell = lstm(4, init=changed)

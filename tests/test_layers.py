@@ -236,6 +236,15 @@ def test_a_pyramid_keeps_a_step_whose_partner_is_masked():
     assert ys[2].any()
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint32"])
+def test_output_lengths_of_any_integer_dtype(dtype):
+    """-n has no unsigned value; n + 1 and a factor of 300 are beyond what int8 holds."""
+    lengths = np.array([0, 1, 2, 5, 127], dtype)
+    for got in (rnnjax.pyramid().output_lengths(n) for n in (lengths, jnp.asarray(lengths))):
+        assert (got.tolist(), got.dtype) == ([0, 1, 1, 3, 64], dtype)
+    assert rnnjax.pyramid(300).output_lengths(lengths).tolist() == [0, 1, 1, 1, 1]
+
+
 def test_output_lengths_follow_through_pyramids():
     layer = LAYERS["listener"]
     assert layer.time_factor == 6

@@ -1,13 +1,15 @@
 """Recurrent weights: where they are in the parameters, and how to change or drop them.
 
-`Cell.recurrent` names fields of the parameters. Where parameters are nested, a name is a path with
-dots, such as "1.w_h" for the second cell of a stack or "cell.w_h" for a wrapped one, so that what
-acts on recurrent weights reaches all of them, however deep.
+`Cell.recurrent` names fields of the parameters, as JAX's key paths do: by field, key or place.
+Where parameters are nested, a name is a path with dots, such as "1.w_h" for the second cell of a
+stack or "cell.w_h" for a wrapped one, so that what acts on recurrent weights reaches all of them,
+however deep and in whatever registered container.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell, Params
+from rnnjax.cells._common import rows
 
 
 def require_recurrent(name: str, cell: Cell) -> None:
@@ -32,30 +35,25 @@ def under(prefix: object, cell: Cell) -> tuple[str, ...]:
 
 
 def change_recurrent(cell: Cell, params: Params, change: Callable[[int, Any], Any]) -> Params:
-    """The parameters with each recurrent field w replaced by `change(its number, w)`."""
-    for i, path in enumerate(cell.recurrent):
-        params = _changed(params, path, lambda w, i=i: change(i, w))
-    return params
+    """The parameters with each recurrent field w replaced by `change(its number, w)`.
 
-
-def entry(tree: Any, name: str) -> Any:
-    """The entry of a dict, the field of a tuple or dataclass, or the place in a tuple."""
-    if isinstance(tree, dict):
-        return tree[name]
-    return tree[int(name)] if name.isdigit() else getattr(tree, name)
-
-
-def _changed(tree: Any, path: str, change: Callable[[Any], Any]) -> Any:
-    name, _, rest = path.partition(".")
-    old = entry(tree, name)
-    new = _changed(old, rest, change) if rest else change(old)
-    if isinstance(tree, dict):
-        return {**tree, name: new}
-    if name.isdigit():
-        return (*tree[: int(name)], new, *tree[int(name) + 1 :])
-    if hasattr(tree, "_replace"):
-        return tree._replace(**{name: new})
-    return dataclasses.replace(tree, **{name: new})
+    Raises:
+      TypeError: `cell.recurrent` names what the parameters do not have.
+    """
+    paths = functools.partial(jax.tree_util.keystr, simple=True, separator=".")
+    entries, tree = jax.tree_util.tree_flatten_with_path(
+        params, lambda path, _: paths(path) in cell.recurrent, is_leaf_takes_path=True
+    )
+    places = {paths(path): place for place, (path, _) in enumerate(entries)}
+    leaves = [leaf for _, leaf in entries]
+    for i, name in enumerate(cell.recurrent):
+        if name not in places:
+            raise TypeError(
+                f"{cell.name}: recurrent names {name!r}, which is no field of params: "
+                f"they have {', '.join(places)}"
+            )
+        leaves[places[name]] = change(i, leaves[places[name]])
+    return tree.unflatten(leaves)
 
 
 @jax.tree_util.register_dataclass
@@ -101,9 +99,10 @@ class Recurrent:
         """With h ⊙ m in place of h."""
         return dataclasses.replace(self, m=m if self.m is None else self.m * m)
 
-    def dropped(self, m: Array) -> Recurrent:
-        """With w ⊙ m in place of w, m [*B, H, K]."""
-        return dataclasses.replace(self, w=self.w * m, by_row=True)
+    def dropped(self, kept: Array, rate: float) -> Recurrent:
+        """With w / (1 - rate) where it is kept, bool [*B, H, K], and 0 elsewhere in place of w."""
+        w = jnp.where(kept, rows(self.w / (1 - rate), kept), 0)
+        return dataclasses.replace(self, w=w, by_row=True)
 
 
 def change_blocks(

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell, Params, PyTree, State, as_spec, at_least_float32, cell_factory
 from rnnjax._combine._common import Inner, map_floats
-from rnnjax._combine._precision import in_precision
 
 
 def _dtypes(what: str, value: Any) -> Any:
@@ -102,6 +101,9 @@ def cast(cell: Inner, compute: Dtypes, *, params: Dtypes = None, state: Dtypes =
         return as_kept(cell.initial_state(widened(params), batch_shape, key=key))
 
     def step(params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
+        # Here, since it reads JAX's programs as the compiler does, which a new JAX may write anew.
+        from rnnjax._combine._precision import in_precision
+
         new, y = in_precision(cell.step, compute, wide)(params, state, x)
         new = as_kept(new)
         if cell.output_of is not None:

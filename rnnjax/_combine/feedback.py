@@ -15,6 +15,7 @@ from rnnjax._cell import (
     PyTree,
     Size,
     as_spec,
+    at_least_float32,
     cell_factory,
     draw,
     fold_in,
@@ -53,9 +54,8 @@ def feedback(
         s_t, y_t = cell(s_{t-1}, [x_t, f_t])
 
     d_t is what y_{t-1} should have been, so the targets shifted by one step. With 0 < forcing < 1
-    a state without a key runs freely. The parameters do not depend on `forcing` or `feed`: train
-    with some, evaluate with others, and change them as training goes on. The step takes None for
-    x_t too; then f_t alone is the input.
+    a state without a key runs freely. The parameters do not depend on `forcing` or `feed`: both may
+    change as training goes on. The step takes None for x_t too; then f_t alone is the input.
 
     Args:
       cell: a cell of floating vectors, with outputs [*B, size].
@@ -134,7 +134,7 @@ def feedback(
         index = y.argmax(-1)
         if feed == "sample" and key is not None:
             sample = jnp.vectorize(jax.random.categorical, signature="(),(k)->()")
-            index = sample(fold_in(key, 1), y)
+            index = sample(fold_in(key, 1), y.astype(at_least_float32(y.dtype)))
         return jax.nn.one_hot(index, size, dtype=y.dtype)
 
     inner = cell.output_of

@@ -12,7 +12,7 @@ from rnnjax._cell import Array, Cell, State, cell_factory
 from rnnjax._combine._common import Inner
 from rnnjax._combine._weights import under
 from rnnjax._combine.residual import shortcut
-from rnnjax.cells._common import vector, vector_spec
+from rnnjax.cells._common import rows, vector, vector_spec
 from rnnjax.initializers import Init, preset
 
 
@@ -82,7 +82,7 @@ def highway(cell: Inner, *, init: Init = "rnnjax") -> Cell:
     def step(params: HighwayParams, state: State, x: Array) -> tuple[State, Array]:
         state, y = cell.step(params.cell, state, x)
         past = shortcut(name, cell, x, y)
-        g = jax.nn.sigmoid(vector(name, x, params.w) @ params.w + params.b).astype(y.dtype)
+        g = jax.nn.sigmoid(vector(name, x, params.w) @ params.w + rows(params.b, x)).astype(y.dtype)
         return state, g * y + (1 - g) * past
 
     return dataclasses.replace(

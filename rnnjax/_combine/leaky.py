@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from rnnjax._cell import Array, Cell, PyTree, State, cell_factory, one_of, real
 from rnnjax._combine._common import Inner, is_floating, map_floats, require_output_of
 from rnnjax._combine._weights import under
+from rnnjax.cells._common import rows
 
 
 class LeakyParams(NamedTuple):
@@ -95,7 +96,7 @@ def leaky(
     def step(params: Any, state: State, x: PyTree) -> tuple[State, PyTree]:
         new, _ = cell.step(params.cell if learned else params, state, x)
         if learned:
-            a = jax.tree.map(jax.nn.sigmoid, params.logit)
+            a = map_floats(lambda s, logit: rows(jax.nn.sigmoid(logit), s), state, params.logit)
             new = map_floats(lambda s̃, s, a: (1 - a) * s + a * s̃, new, state, a)
         else:
             new = map_floats(lambda s̃, s: (1 - rate) * s + rate * s̃, new, state)

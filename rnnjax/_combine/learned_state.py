@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from rnnjax._cell import Array, Cell, PyTree, State, cell_factory
 from rnnjax._combine._common import Inner, is_floating, map_floats
 from rnnjax._combine._weights import under
+from rnnjax.cells._common import rows
 
 
 class LearnedStateParams(NamedTuple):
@@ -72,7 +73,7 @@ def learned_state(cell: Inner) -> Cell:
     ) -> State:
         fresh = cell.initial_state(params.cell, batch_shape, key=key)
         # A sum, not a broadcast alone: each leaf owns its buffer, apart from the parameters'.
-        return map_floats(lambda s, a: jnp.zeros_like(s) + a, fresh, params.initial)
+        return map_floats(lambda s, a: jnp.zeros_like(s) + rows(a, s), fresh, params.initial)
 
     def step(params: LearnedStateParams, state: State, x: PyTree) -> tuple[State, PyTree]:
         return cell.step(params.cell, state, x)

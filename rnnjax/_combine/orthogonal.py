@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from rnnjax._cell import Array, Cell, Params, PyTree, State, at_least_float32, cell_factory
 from rnnjax._combine._common import Inner
 from rnnjax._combine._weights import change_blocks, require_recurrent
+from rnnjax.cells._common import rows
 
 
 @cell_factory
@@ -48,7 +49,8 @@ def orthogonal(cell: Inner) -> Cell:
 
     def cayley(w: Array) -> Array:
         wide = w.astype(at_least_float32(w.dtype))
-        a, one = wide - jnp.swapaxes(wide, -1, -2), jnp.eye(w.shape[-1], dtype=wide.dtype)
+        a = wide - jnp.swapaxes(wide, -1, -2)
+        one = rows(jnp.eye(w.shape[-1], dtype=wide.dtype), a)
         return jnp.linalg.solve(one + a, one - a).astype(w.dtype)
 
     def step(params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:

@@ -7,26 +7,31 @@ from typing import Annotated, Any, Literal
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, PyTree, cell_factory, one_of
+from rnnjax._cell import Array, Cell, PyTree, at_least_float32, cell_factory, one_of
 from rnnjax._combine._common import Inners, initial_states
 from rnnjax._combine._weights import under
 
 
-def _added(*ys: Array) -> Array:
-    """Their sum; raises ValueError rather than broadcast."""
+def _added(*ys: Array, mean: bool = False) -> Array:
+    """Their sum or mean, taken in float32 or better; raises ValueError rather than broadcast."""
     for y in ys[1:]:
         if y.shape != ys[0].shape:
             raise ValueError(
                 f"outputs of {ys[0].shape[-1]} and {y.shape[-1]} features cannot be added: give "
                 'the cells one size, or pass merge="concat"'
             )
-    return sum(ys[1:], start=ys[0])
+    dtype = jnp.result_type(*ys)
+    floating = jnp.issubdtype(dtype, jnp.inexact)
+    ys = tuple(y.astype(at_least_float32(dtype)) for y in ys) if floating else ys
+    total = sum(ys[1:], start=ys[0])
+    total = total / len(ys) if mean else total
+    return total.astype(dtype) if floating else total
 
 
 _MERGES: dict[str, Any] = {
     "concat": lambda *ys: jax.tree.map(lambda *y: jnp.concatenate(y, axis=-1), *ys),
     "sum": lambda *ys: jax.tree.map(_added, *ys),
-    "mean": lambda *ys: jax.tree.map(lambda *y: _added(*y) / len(y), *ys),
+    "mean": lambda *ys: jax.tree.map(lambda *y: _added(*y, mean=True), *ys),
     "separate": lambda *ys: ys,
 }
 Merge = Annotated[Literal["concat", "sum", "mean", "separate"], one_of(*_MERGES)]

@@ -71,8 +71,7 @@ def weight_drop(cell: Inner, rate: Rate) -> Cell:
 
         def dropped(i: int, w: Any) -> Recurrent:
             w = Recurrent.of(name, w)
-            kept = draw(fold_in(key, i), 1 - rate, w.shape)
-            return w.dropped(kept.astype(w.dtype) / (1 - rate))
+            return w.dropped(draw(fold_in(key, i), 1 - rate, w.shape), rate)
 
         return cell.step(change_recurrent(cell, params, dropped), state, x)
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._compile._cut import Cut, cut_of, disjoint
-from rnnjax._compile._primitives import worth_keeping
+from rnnjax._compile._primitives import is_complex, worth_keeping
 from rnnjax._compile._product import by_tangent, by_weight, turns, weight_is_second
 from rnnjax._compile._run import Clock
 from rnnjax._compile._schedule import Product, Schedule, Stage
@@ -123,9 +123,10 @@ class Loop:
             factors = read(env, [self.products[i].factor for i in learned])
             return read(env, self.next), (read(env, self.writes), factors)
 
-        if learned:
+        if learned and not any(map(is_complex, self.eqns)):
             # What is kept for the gradient is written to fresh memory at every step, which costs
-            # more than computing sums and products of kept values again.
+            # more than computing sums and products of kept values again. (JAX rounds what a policy
+            # keeps by `reduce_precision`, which takes no complex numbers.)
             body = jax.checkpoint(body, policy=worth_keeping, prevent_cse=False)
         last, (outs, factors) = self.clock.scan(body, list(carry), (list(xs), list(taps.values())))
         return (last, outs), factors
@@ -152,20 +153,27 @@ class Loop:
             pieces += [(v, cut, i) for eqn, cut in cuts for i, v in enumerate(eqn.outvars)]
         found = []
         for var, cut, piece in pieces:
-            if (source := self._added_to(var)) is not None:
-                found.append(Inlet(source, cut, piece, type_of(var).shape))
+            shape = type_of(var).shape
+            found += [Inlet(source, cut, piece, shape) for source in self._added_to(var)]
         return found
 
-    def _added_to(self, var: Var) -> Var | None:
-        """What is added to a variable that is used for nothing else, and that keeps its type."""
-        add = self._only_user(var)
-        if add is None or add.primitive.name != "add" or add.outvars[0].aval != var.aval:
-            return None
-        for other in add.invars:
-            same_rank = type_of(other).ndim == type_of(var).ndim
-            if same_rank and among(other, (*self.xs, *self.consts)) and self._only_user(other):
-                return other
-        return None
+    def _added_to(self, var: Var) -> list[Var]:
+        """What is added to a variable that is used for nothing else, and to that sum in turn."""
+        found = []
+        while (user := self._only_user(var)) is not None:
+            (out, *_) = user.outvars
+            if user.primitive.name == "convert_element_type" and _both_real(var, out):
+                var = out
+                continue
+            if user.primitive.name != "add" or out.aval != var.aval:
+                break
+            for other in user.invars:
+                same_rank = type_of(other).ndim == type_of(var).ndim
+                if same_rank and among(other, (*self.xs, *self.consts)) and self._only_user(other):
+                    found.append(other)
+                    break
+            var = out
+        return found
 
     def _only_user(self, var: Var) -> Equation | None:
         users = self._users.get(var, ())
@@ -175,7 +183,11 @@ class Loop:
         """What a product gains over time by another weight, and by what is added to it."""
         total = jax.vmap(lambda factor: self.multiply(product, factor, weight, by_tangent))(factors)
         for cut in dict.fromkeys(inlet.cut for inlet in added):
-            pieces = {i.piece: self._over_time(i, v) for i, v in added.items() if i.cut == cut}
+            pieces: dict[int, Any] = {}
+            for inlet, value in added.items():
+                if inlet.cut == cut:
+                    each = self._over_time(inlet, value).astype(total.dtype)
+                    pieces[inlet.piece] = pieces.get(inlet.piece, 0) + each
             total = total + (jax.vmap(cut.joined)(pieces, total) if cut else pieces[0])
         return total
 
@@ -187,6 +199,10 @@ class Loop:
     def zero(self, var: Var) -> Any:
         """What a tap adds when nothing is gained."""
         return zeros(self.clock.length, var)
+
+
+def _both_real(*variables: Var) -> bool:
+    return all(jnp.issubdtype(type_of(v).dtype, jnp.floating) for v in variables)
 
 
 @jax.custom_jvp

@@ -120,7 +120,7 @@ def in_sight(*roots: Any) -> list[Any] | None:
         elif hasattr(value, "__wrapped__"):  # under jit
             todo.append(value.__wrapped__)
         elif dataclasses.is_dataclass(value) and value.__dataclass_params__.frozen:
-            todo += type(value), *vars(value).values()
+            todo += vars(value).values()
         else:
             return None
     return found

@@ -80,7 +80,7 @@ def _save(found: Schedule, length: int) -> tuple[str, str]:
     return "states", f"all that the gradient needs would be {short(kept, 'B')}"
 
 
-def _block(found: Schedule, length: int, save: str) -> tuple[int | None, str]:
+def _block(found: Schedule, length: int, save: str, rows: int = 1) -> tuple[int | None, str]:
     """Steps per block by default, and why: on a CPU, as many as stay in cache together.
 
     There, memory that is touched for the first time costs more than the arithmetic on it, so the
@@ -89,19 +89,25 @@ def _block(found: Schedule, length: int, save: str) -> tuple[int | None, str]:
     all steps go together.
     """
     outside = [stage for stage in found.stages if stage.kind == "parallel"]
-    per_step = sum(nbytes(v) for stage in outside for v in stage.writes)
-    if not on_cpu() or not found.loops or per_step * length <= _CACHE:
+    per_step = rows * sum(nbytes(v) for stage in outside for v in stage.writes)
+    products = [e for e in found.program.eqns if e.primitive.name in PRODUCTS]
+    # XLA runs a convolution of many steps many times slower inside of a loop than outside.
+    convolves = any(eqn.primitive.name == "conv_general_dilated" for eqn in products)
+    if not on_cpu() or not found.loops or convolves or per_step * length <= _CACHE:
         if save == "states":
             return math.isqrt(length), "states and blocks take the same memory"
+        if convolves:
+            return None, "convolutions run best outside of any loop"
         return None, "what stages hand on is small" if on_cpu() else "fewest launches"
-    rows = [found.rows(eqn) for stage in outside for eqn in stage.eqns]
-    wanted = max(_CACHE // per_step, _ROWS // max(rows, default=1), 1)
-    # A shorter last block would be compiled as a second program: only a divisor of T will do.
+    multiplied = [found.rows(e) for stage in outside for e in stage.eqns if e in products]
+    wanted = max(_CACHE // per_step, _ROWS // (rows * max(multiplied, default=_ROWS)), 1)
+    # A shorter last block is compiled as a second program: a divisor of T, if there is one near.
     near = range(max(1, wanted // 2), min(4 * wanted, length - 1) + 1)
     divisors = [size for size in near if length % size == 0]
-    if not divisors:
-        return None, f"no block near {wanted} steps divides {length}"
-    return min(divisors, key=lambda size: abs(math.log(size / wanted))), "blocks stay in cache"
+    if divisors:
+        return min(divisors, key=lambda size: abs(math.log(size / wanted))), "blocks stay in cache"
+    count = max(1, round(length / wanted))
+    return -(-length // count), "blocks stay in cache, the last one is shorter"
 
 
 def _nothing_gained(found: Schedule, defer: bool) -> bool:

@@ -51,6 +51,10 @@ PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
 # a stored [T, B, 4H] costs more than computing it again.
 SHORTEST_CONTRACTION = 2
 
+# So are shorter ones than this, and table lookups, where the result is so many times as large as
+# the state: a matrix for each row (benchmarks/NOTES.md).
+SHORTEST_WIDE_CONTRACTION = 32
+WIDE = 8
 
 # How many derivatives of a call with its own rule are looked into: a rule may call its function.
 _ORDERS = 3
@@ -78,6 +82,20 @@ def on_cpu() -> bool:
 def worth_keeping(primitive: Any, *_: Any, **__: Any) -> bool:
     """Whether a result is kept for the gradient (a policy of `jax.checkpoint`)."""
     return primitive.name not in _CHEAP
+
+
+def is_complex(eqn: Equation) -> bool:
+    """Whether an equation, or a function it calls, makes complex numbers."""
+    dtypes = [type_of(v).dtype for v in eqn.outvars]
+    return any(jax.numpy.issubdtype(dtype, jax.numpy.complexfloating) for dtype in dtypes) or any(
+        map(is_complex, subprograms(eqn))
+    )
+
+
+def is_narrow(atom: Atom) -> bool:
+    """Whether a value has fewer bits than products are summed in."""
+    dtype = type_of(atom).dtype
+    return jax.numpy.issubdtype(dtype, jax.numpy.floating) and dtype.itemsize < 4
 
 
 def contraction(eqn: Equation) -> int:

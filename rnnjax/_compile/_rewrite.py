@@ -1,7 +1,8 @@
 """Rewrites that let plainly written equations condense well.
 
 Each rule looks at one equation and returns a replacement, written as an ordinary JAX function of
-the equation's sources. A rule must keep the value exactly, up to the order of a sum.
+the equation's sources. A rule must keep the value exactly, up to the order of a sum of products. It
+replaces at once all that it can reach from there: a step may have thousands of equations in a row.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -17,14 +18,15 @@ import numpy as np
 from jax import lax
 
 from rnnjax._compile._cut import cut_of, cut_operand
-from rnnjax._compile._graph import condense
-from rnnjax._compile._primitives import ELEMENTWISE
+from rnnjax._compile._graph import condense, time_varying
+from rnnjax._compile._primitives import ELEMENTWISE, PRODUCTS, is_narrow
 from rnnjax._compile._trace import (
     Atom,
     Equation,
     Literal,
     Program,
     Var,
+    among,
     express,
     substitute,
     type_of,
@@ -62,6 +64,9 @@ class Context:
             for v in variables(eqn.invars):
                 self._users.setdefault(v, []).append(eqn)
         self._outputs = set(variables((*program.next, *program.ys)))
+        self.varying = time_varying(program)
+        self.multiplied = self._multiplied(program)
+        self.in_pieces = self._in_pieces(program)
 
     def maker(self, atom: Atom) -> Equation | None:
         """The equation that computes an atom."""
@@ -74,6 +79,66 @@ class Context:
     def recurrence(self, atom: Atom) -> int | None:
         """The cycle that computes an atom, or None."""
         return self._graph.cycle_of(atom)
+
+    def above(
+        self, atom: Atom, taken: Callable[[Equation], bool], through: Callable[[Equation], bool]
+    ) -> list[Equation]:
+        """The equations that make an atom from those that are not `taken`, in program order.
+
+        Args:
+          atom: What they make; it comes last.
+          taken: Whether an equation is one of them.
+          through: Whether those above it may be, too.
+        """
+        found: dict[int, Equation] = {}
+        rest = [atom]
+        while rest:
+            made = self.maker(rest.pop())
+            if made is None or not taken(made):
+                continue
+            place = self._graph.producers[made.outvars[0]]
+            if place not in found:
+                found[place] = made
+                rest += made.invars if through(made) else []
+        return [found[place] for place in sorted(found)]
+
+    def _multiplied(self, program: Program) -> set[Var]:
+        """What is made of products outside any recurrence, for all of time at once."""
+        found: set[Var] = set()
+        for eqn in program.eqns:
+            alone = [among(operand, self.varying) for operand in eqn.invars].count(True) == 1
+            if self.recurrence(eqn.outvars[0]) is None and (
+                (eqn.primitive.name in PRODUCTS and alone)
+                or any(among(operand, found) for operand in eqn.invars)
+            ):
+                found.update(eqn.outvars)
+        return found
+
+    def _in_pieces(self, program: Program) -> set[Var]:
+        """What is read in pieces alone, and is made elementwise of something outside its loop."""
+        read: set[Var] = set()
+        for eqn in reversed(program.eqns):
+            (out, *_) = eqn.outvars
+            users = self.users(out)
+            elementwise = eqn.primitive.name in ELEMENTWISE and self.recurrence(out) is not None
+            if elementwise and users and all(_cuts(user, out, read) for user in users):
+                read.add(out)
+        found: set[Var] = set()
+        for eqn in program.eqns:
+            (out, *_) = eqn.outvars
+            if out in read and any(
+                among(operand, found)
+                or (self.recurrence(operand) != self.recurrence(out) and type_of(operand).ndim)
+                for operand in eqn.invars
+            ):
+                found.add(out)
+        return found
+
+
+def _cuts(user: Equation, var: Var, read: set[Var]) -> bool:
+    """Whether an equation cuts a variable, or is read in pieces itself and of the same shape."""
+    (out, *_) = user.outvars
+    return cut_of(user) is not None or (out in read and type_of(out).shape == type_of(var).shape)
 
 
 Rule = Callable[[Context, Equation], Replacement | None]
@@ -98,32 +163,35 @@ def transpose_before(context: Context, eqn: Equation) -> Replacement | None:
         return None
     order = eqn.params["permutation"]
 
-    def absorbs(atom: Atom) -> bool:
-        """Whether an atom is a product, or made of some, that may as well be transposed."""
-        made = context.maker(atom)
-        if made is None or len(context.users(made.outvars[0]) or ()) != 1:
-            return isinstance(atom, Literal) and np.ndim(atom.val) == 0
-        if made.primitive.name == "dot_general":
-            return order == _swapped(made)
-        return made.primitive.name in ELEMENTWISE and all(map(absorbs, made.invars))
+    def absorbs(made: Equation) -> bool:
+        """Whether what an equation makes may as well be transposed."""
+        if len(context.users(made.outvars[0]) or ()) != 1:
+            return False
+        return _swapped(made) == order if is_product(made) else made.primitive.name in ELEMENTWISE
 
-    source = context.maker(eqn.invars[0])
-    if source is None or not absorbs(eqn.invars[0]):
+    def is_product(made: Equation) -> bool:
+        return made.primitive.name == "dot_general"
+
+    tree = context.above(eqn.invars[0], absorbs, lambda made: not is_product(made))
+    made = {v for member in tree for v in member.outvars}
+    leaves = [a for member in tree if not is_product(member) for a in member.invars]
+    if not tree or not all(among(a, made) or _is_number(a) for a in leaves):
         return None
 
-    def product(lhs: Any, rhs: Any) -> Any:
-        options = dict(source.params)
+    def transposed(member: Equation, operands: list[Any]) -> Any:
+        if not is_product(member):
+            return member.primitive.bind(*operands, **member.params)
+        options = dict(member.params)
         numbers = tuple(pair[::-1] for pair in options.pop("dimension_numbers"))
         if isinstance(options["precision"], tuple):
             options["precision"] = options["precision"][::-1]
-        return lax.dot_general(rhs, lhs, numbers, **options)
+        return lax.dot_general(*operands[::-1], numbers, **options)
 
-    def elementwise(*values: Any) -> Any:
-        turned = [lax.transpose(v, order) if v.ndim else v for v in values]
-        return source.primitive.bind(*turned, **source.params)
+    return _rebuilt(tree, lambda value: value, transposed)
 
-    rewritten = product if source.primitive.name == "dot_general" else elementwise
-    return express(rewritten, *source.invars)
+
+def _is_number(atom: Atom) -> bool:
+    return isinstance(atom, Literal) and np.ndim(atom.val) == 0
 
 
 def _swapped(product: Equation) -> tuple[int, ...]:
@@ -135,9 +203,14 @@ def _swapped(product: Equation) -> tuple[int, ...]:
 
 
 def product_of_concatenation(context: Context, eqn: Equation) -> Replacement | None:
-    """`[x, h] @ W = x @ W_x + h @ W_h`, where x is outside the recurrence and h inside."""
+    """`[x, h] @ W = x @ W_x + h @ W_h`, where x is outside the recurrence and h inside.
+
+    A product of few bits is summed in more, then rounded once; so are its parts and their sum.
+    """
     cycle = context.recurrence(eqn.outvars[0])
     if eqn.primitive.name != "dot_general" or cycle is None:
+        return None
+    if is_narrow(eqn.outvars[0]) and _prescribed(eqn.params["precision"]):
         return None
     for side in (0, 1):
         joined = context.maker(eqn.invars[side])
@@ -155,6 +228,8 @@ def _expanded(eqn: Equation, side: int, joined: Equation, inside: list[bool]) ->
     axis = joined.params["dimension"]
     other_axis = axes[1 - side][axes[side].index(axis)]
     options = {k: v for k, v in eqn.params.items() if k != "dimension_numbers"}
+    if is_narrow(eqn.outvars[0]):
+        options["preferred_element_type"] = jnp.float32
 
     def expanded(weight: Any, *parts: Any) -> Any:
         terms, start = [], 0
@@ -165,51 +240,65 @@ def _expanded(eqn: Equation, side: int, joined: Equation, inside: list[bool]) ->
             pair = (factor, part) if side == 0 else (part, factor)
             terms.append(lax.dot_general(*pair, (axes, batch), **options))
             start = stop
-        return functools.reduce(operator.add, terms)
+        return functools.reduce(operator.add, terms).astype(type_of(eqn.outvars[0]).dtype)
 
     return express(expanded, eqn.invars[1 - side], *joined.invars)
 
 
-def reassociated_sum(context: Context, eqn: Equation) -> Replacement | None:
-    """`(x + h) + b = (x + b) + h`: terms from outside the recurrence are added outside."""
-    if eqn.primitive.name not in _SUMS:
-        return None
-    (out,) = eqn.outvars
-    cycle = context.recurrence(out)
-    if cycle is None or not jnp.issubdtype(type_of(out).dtype, jnp.inexact):
-        return None
+def _prescribed(precision: Any) -> bool:
+    """Whether the types that a product is summed in are given."""
+    return isinstance(precision, lax.DotAlgorithm | lax.DotAlgorithmPreset)
 
-    def terms(atom: Atom) -> list[Atom]:
-        made = context.maker(atom)
-        if made is None or not inner(made):
-            return [atom]
-        return terms(made.invars[0]) + terms(made.invars[1])
+
+def reassociated_sum(context: Context, eqn: Equation) -> Replacement | None:
+    """`(x W + h U) + z V = (x W + z V) + h U`: the products outside are added outside.
+
+    Nothing else changes its place: `(z + c) - c`, with a large c, is a way to round.
+    """
+    (out, *_) = eqn.outvars
+    if not _is_sum(context, eqn):
+        return None
+    users = context.users(out) or ()
+    if len(users) == 1 and _is_sum(context, users[0]) and users[0].outvars[0].aval == out.aval:
+        return None  # not the root of the sum
 
     def inner(made: Equation) -> bool:
         """Part of the same sum, and used for nothing else."""
         (result, *_) = made.outvars
         return (
-            made.primitive.name in _SUMS
-            and context.recurrence(result) == cycle
+            _is_sum(context, made)
             and result.aval == out.aval
             and len(context.users(result) or ()) == 1
         )
 
-    users = context.users(out) or ()
-    if len(users) == 1 and users[0].primitive.name in _SUMS:
-        (larger,) = users[0].outvars
-        if context.recurrence(larger) == cycle and larger.aval == out.aval:
-            return None  # not the root of the sum
-    addends = [term for atom in eqn.invars for term in terms(atom)]
-    outside = [term for term in addends if context.recurrence(term) != cycle]
-    inside = [term for term in addends if context.recurrence(term) == cycle]
+    addends: list[Atom] = []
+    rest = list(eqn.invars[::-1])
+    while rest:
+        made = context.maker(rest[-1])
+        if made is not None and inner(made):
+            rest[-1:] = made.invars[::-1]
+        else:
+            addends.append(rest.pop())
+    outside = [term for term in addends if among(term, context.multiplied)]
     if len(outside) < 2 or len(addends) < 3:
         return None
 
     def regrouped(*values: Any) -> Any:
         return functools.reduce(operator.add, values)
 
+    inside = [term for term in addends if not among(term, context.multiplied)]
     return express(regrouped, *outside, *inside)
+
+
+def _is_sum(context: Context, eqn: Equation) -> bool:
+    """Whether an equation adds, in a recurrence, what changes over time, in full precision."""
+    return (
+        eqn.primitive.name in _SUMS
+        and context.recurrence(eqn.outvars[0]) is not None
+        and all(among(term, context.varying) for term in eqn.invars)
+        and jnp.issubdtype(type_of(eqn.outvars[0]).dtype, jnp.inexact)
+        and not is_narrow(eqn.outvars[0])
+    )
 
 
 def cut_before(context: Context, eqn: Equation) -> Replacement | None:
@@ -220,27 +309,44 @@ def cut_before(context: Context, eqn: Equation) -> Replacement | None:
     one sum of its gradient, run better than several small ones.
     """
     cut = cut_of(eqn)
-    if cut is None:
-        return None
-    source = context.maker(eqn.invars[0])
-    if source is None or source.primitive.name not in ELEMENTWISE:
-        return None
-    (out,) = source.outvars
-    cycle = context.recurrence(out)
-    outside = [atom for atom in source.invars if context.recurrence(atom) != cycle]
-    if cycle is None or not _only_cut(context, out) or not any(type_of(a).ndim for a in outside):
+    if cut is None or not among(eqn.invars[0], context.in_pieces):
         return None
 
-    def cut_first(*values: Any) -> list[Any]:
-        pieces = zip(*(cut_operand(cut, v, type_of(out).shape) for v in values), strict=True)
-        return [source.primitive.bind(*piece, **source.params) for piece in pieces]
+    def taken(made: Equation) -> bool:
+        return made.outvars[0] in context.in_pieces
 
-    return express(cut_first, *source.invars)
+    def pieces(value: Any) -> list[Any]:
+        return cut_operand(cut, value, type_of(eqn.invars[0]).shape)
+
+    def cut_first(member: Equation, operands: list[Any]) -> list[Any]:
+        bind = member.primitive.bind
+        return [bind(*piece, **member.params) for piece in zip(*operands, strict=True)]
+
+    return _rebuilt(context.above(eqn.invars[0], taken, taken), pieces, cut_first)
 
 
-def _only_cut(context: Context, var: Var) -> bool:
-    users = context.users(var)
-    return users is not None and all(cut_of(user) is not None for user in users)
+def _rebuilt(
+    tree: Sequence[Equation],
+    leaf: Callable[[Any], Any],
+    build: Callable[[Equation, list[Any]], Any],
+) -> Replacement:
+    """The last of some equations, with all of them made anew.
+
+    Args:
+      tree: The equations, in an order in which they can be evaluated.
+      leaf: What stands for a value that none of them makes.
+      build: What stands for the result of one of them, from what stands for its operands.
+    """
+
+    def rebuilt(*values: Any) -> Any:
+        rest, made = iter(values), {}
+        for eqn in tree:
+            given = list(zip(eqn.invars, rest, strict=False))
+            operands = [made[a] if among(a, made) else leaf(value) for a, value in given]
+            made[eqn.outvars[0]] = build(eqn, operands)
+        return made[tree[-1].outvars[0]]
+
+    return express(rebuilt, *(atom for eqn in tree for atom in eqn.invars))
 
 
 def _matches(rule: Rule, program: Program) -> dict[int, Replacement]:

@@ -21,6 +21,8 @@ from rnnjax._compile._primitives import (
     EXPANDING,
     PRODUCTS,
     SHORTEST_CONTRACTION,
+    SHORTEST_WIDE_CONTRACTION,
+    WIDE,
     contraction,
     mappable,
     nbytes,
@@ -120,6 +122,7 @@ class _Layout:
         self.graph = graph
         self.order = [node for component in graph.components for node in component]
         self.varying = time_varying(program)
+        self.carried = _size(v for v in program.carry if v in self.varying)
         self.kept = {
             graph.producers[v]
             for v in variables((*program.next, *program.ys))
@@ -165,12 +168,14 @@ class _Layout:
         if isinstance(eqn, Delay) or self.graph.recurrent[node] is not None:
             return False
         varies = [bool(among(operand, self.varying)) for operand in eqn.invars]
+        # What is much larger than the state costs more to store than a short sum does again.
+        wide = _size(eqn.outvars) > WIDE * self.carried > 0
         if eqn.primitive.name == "gather":
-            return varies == [False, True]
+            return varies == [False, True] and not wide
         return (
             eqn.primitive.name in PRODUCTS
             and varies.count(True) == 1
-            and contraction(eqn) >= SHORTEST_CONTRACTION
+            and contraction(eqn) >= (SHORTEST_WIDE_CONTRACTION if wide else SHORTEST_CONTRACTION)
         )
 
     def _consumers(self) -> dict[int, set[int]]:
@@ -248,12 +253,13 @@ class _Layout:
             nodes = tuple(self.graph.nodes[n] for n in members)
             delays = [node.index for node in nodes if isinstance(node, Delay)]
             eqns = [node for node in nodes if not isinstance(node, Delay)]
-            made = {v for eqn in eqns for v in eqn.outvars}
-            made.update(self.program.carry[i] for i in delays)
+            # In order: that of a set changes from process to process, and the program with it.
+            made = dict.fromkeys(v for eqn in eqns for v in eqn.outvars)
+            made.update(dict.fromkeys(self.program.carry[i] for i in delays))
             reads = [v for eqn in eqns for v in inputs(eqn)]
             reads += variables([self.program.next[i] for i in delays])
             reads = list(dict.fromkeys(v for v in reads if v not in made))
-            writes = [v for v in dict.fromkeys([*made]) if v in needed]
+            writes = [v for v in made if v in needed]
             carries = tuple(delays) if kind == "loop" else ()
             stages.append(Stage(kind, nodes, carries, tuple(reads), tuple(writes)))
             needed.update(reads)

@@ -80,6 +80,11 @@ def vector(name: str, x: Array, w: Array) -> Array:
     return x.astype(w.dtype)
 
 
+def rows(v: Array, x: Array) -> Array:
+    """v [H] as a row beside x [*B, H]: said, so that programs may forbid rank promotion."""
+    return jax.lax.broadcast_to_rank(v, x.ndim)
+
+
 def check_floating(name: str, x: Any) -> None:
     """Raises TypeError unless x is one floating array."""
     if not hasattr(x, "dtype"):
@@ -98,8 +103,8 @@ def flag(what: str, value: Any) -> bool:
     return value
 
 
-def standardised(x: Array, *splits: int) -> Array:
-    """(x - mean) / √(var + 1e-6) over the last axis, or over each part of it: layer normalisation.
+def normalised(x: Array, gain: Array, *splits: int) -> Array:
+    """γ ⊙ (x - mean) / √(var + 1e-6) over the last axis, or over each part of it: layer norm.
 
     Mean and variance are taken in float32 or better.
     """
@@ -107,4 +112,4 @@ def standardised(x: Array, *splits: int) -> Array:
     for part in jnp.split(wide, splits, axis=-1):
         centred = part - part.mean(-1, keepdims=True)
         parts.append(centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6))
-    return jnp.concatenate(parts, axis=-1).astype(x.dtype)
+    return rows(gain, x) * jnp.concatenate(parts, axis=-1).astype(x.dtype)

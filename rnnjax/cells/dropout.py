@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell, Rate, cell_factory, draw, fold_in, noise_keys
+from rnnjax.cells._common import check_floating
 
 
 class DropoutState(NamedTuple):
@@ -40,7 +41,7 @@ def dropout(rate: Rate) -> Cell:
       A Cell with the parameters () and `DropoutState`.
 
     Raises:
-      TypeError: `rate` is not a number.
+      TypeError: `rate` is not a number; or, in a step, the input is not floating.
       ValueError: `rate` is outside [0, 1).
 
     Example:
@@ -55,6 +56,7 @@ def dropout(rate: Rate) -> Cell:
       Srivastava et al., Dropout, JMLR 15, 2014; on the connections between layers of a recurrent
       network: Zaremba, Sutskever & Vinyals, 2014, arXiv:1409.2329.
     """
+    name = f"dropout({rate})"
 
     def init_params(key: Array, x_spec: Any) -> tuple[()]:
         return ()
@@ -65,6 +67,7 @@ def dropout(rate: Rate) -> Cell:
         return DropoutState(noise_keys(key, batch_shape), jnp.zeros(batch_shape, jnp.int32))
 
     def step(params: tuple[()], state: DropoutState, x: Array) -> tuple[DropoutState, Array]:
+        check_floating(name, x)
         after = DropoutState(state.key, state.t + 1)
         if not state.key.shape[-1]:  # evaluation
             return after, x
@@ -72,4 +75,4 @@ def dropout(rate: Rate) -> Cell:
         kept = draw(key, 1 - rate, x.shape[key.ndim :])
         return after, jnp.where(kept, x / (1 - rate), 0)
 
-    return Cell(name=f"dropout({rate})", init=init_params, initial_state=initial_state, step=step)
+    return Cell(name=name, init=init_params, initial_state=initial_state, step=step)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell, Size, cell_factory
-from rnnjax.cells._common import Activation, as_function, label, vector, vector_spec
+from rnnjax.cells._common import Activation, as_function, label, rows, vector, vector_spec
 from rnnjax.initializers import Init, preset
 
 
@@ -79,7 +79,7 @@ def elman(hidden_size: Size, *, activation: Activation = "tanh", init: Init = "r
 
     def step(params: ElmanParams, h: Array, x: Array) -> tuple[Array, Array]:
         x = vector(name, x, params.w_x)
-        h = φ(x @ params.w_x + h @ params.w_h + params.b)
+        h = φ(x @ params.w_x + h @ params.w_h + rows(params.b, x))
         return h, h
 
     return Cell(

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell, Size, cell_factory, one_of
-from rnnjax.cells._common import flag, standardised, vector, vector_spec
+from rnnjax.cells._common import flag, normalised, rows, vector, vector_spec
 from rnnjax.initializers import Init, preset
 
 
@@ -116,11 +116,11 @@ def gru(
 
     def step(params: GRUParams, h: Array, x: Array) -> tuple[Array, Array]:
         x = vector(name, x, params.w_x)
-        x_r, x_z, x_n = jnp.split(x @ params.w_x + params.b, 3, axis=-1)
+        x_r, x_z, x_n = jnp.split(x @ params.w_x + rows(params.b, x), 3, axis=-1)
         if reset == "after":
             h_r, h_z, h_n = jnp.split(h @ params.w_h, 3, axis=-1)
             r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
-            n = jnp.tanh(x_n + r * (h_n + params.b_n))  # pyright: ignore[reportOperatorIssue]
+            n = jnp.tanh(x_n + r * (h_n + rows(params.b_n, h)))  # pyright: ignore[reportArgumentType]
         else:
             u_rz, u_n = params.w_h[:, :split], params.w_h[:, split:]
             h_r, h_z = jnp.split(h @ u_rz, 2, axis=-1)
@@ -130,12 +130,12 @@ def gru(
         return h, h
 
     def normalised_step(params: LayerNormGRUParams, h: Array, x: Array) -> tuple[Array, Array]:
-        x_g = params.scale[0] * standardised(vector(name, x, params.w_x) @ params.w_x, split)
-        x_rz, x_n = jnp.split(x_g + params.b, [split], axis=-1)
+        x_g = normalised(vector(name, x, params.w_x) @ params.w_x, params.scale[0], split)
+        x_rz, x_n = jnp.split(x_g + rows(params.b, x), [split], axis=-1)
         u, γ = params.w_h, params.scale[1]
-        r, z = jnp.split(jax.nn.sigmoid(x_rz + γ[:split] * standardised(h @ u[:, :split])), 2, -1)
-        h_n = γ[split:] * standardised((h if reset == "after" else r * h) @ u[:, split:])
-        h_n = h_n if params.b_n is None else r * (h_n + params.b_n)
+        r, z = jnp.split(jax.nn.sigmoid(x_rz + normalised(h @ u[:, :split], γ[:split])), 2, -1)
+        h_n = normalised((h if reset == "after" else r * h) @ u[:, split:], γ[split:])
+        h_n = h_n if params.b_n is None else r * (h_n + rows(params.b_n, h))
         h = (1 - z) * jnp.tanh(x_n + h_n) + z * h
         return h, h
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell, Positive, at_least_float32, cell_factory
-from rnnjax.cells._common import vector, vector_spec
+from rnnjax.cells._common import rows, vector, vector_spec
 
 
 class LayerNormParams(NamedTuple):
@@ -71,6 +71,6 @@ def layer_norm(*, epsilon: Positive = 1e-6) -> Cell:
         centred = wide - wide.mean(-1, keepdims=True)
         variance = jnp.square(centred).mean(-1, keepdims=True)
         normalised = (centred * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)
-        return (), normalised * params.scale + params.bias
+        return (), normalised * rows(params.scale, x) + rows(params.bias, x)
 
     return Cell(name=name, init=init_params, initial_state=initial_state, step=step)

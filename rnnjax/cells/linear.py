@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from rnnjax._cell import Array, Cell, Size, cell_factory
-from rnnjax.cells._common import vector, vector_spec
+from rnnjax.cells._common import rows, vector, vector_spec
 from rnnjax.initializers import Init, preset
 
 
@@ -66,6 +66,6 @@ def linear(size: Size, *, init: Init = "rnnjax") -> Cell:
         return ()
 
     def step(params: LinearParams, state: tuple[()], x: Array) -> tuple[tuple[()], Array]:
-        return (), vector(name, x, params.w) @ params.w + params.b
+        return (), vector(name, x, params.w) @ params.w + rows(params.b, x)
 
     return Cell(name=name, init=init_params, initial_state=initial_state, step=step)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell, Size, cell_factory
-from rnnjax.cells._common import flag, standardised, vector, vector_spec
+from rnnjax.cells._common import flag, normalised, rows, vector, vector_spec
 from rnnjax.initializers import Init, preset
 
 
@@ -125,18 +125,18 @@ def lstm(
         return LSTMState(h=jnp.zeros(shape, dtype), c=jnp.zeros(shape, dtype))
 
     def step(params: LSTMParams, state: LSTMState, x: Array) -> tuple[LSTMState, Array]:
-        x = vector(name, x, params.w_x)
-        i, f, g, o = jnp.split(x @ params.w_x + state.h @ params.w_h + params.b, 4, axis=-1)
+        x, b = vector(name, x, params.w_x), rows(params.b, x)
+        i, f, g, o = jnp.split(x @ params.w_x + state.h @ params.w_h + b, 4, axis=-1)
         c = jax.nn.sigmoid(f) * state.c + jax.nn.sigmoid(i) * jnp.tanh(g)
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
         return LSTMState(h, c), h
 
     def normalised_step(params: Any, state: LSTMState, x: Array) -> tuple[LSTMState, Array]:
-        x_g = params.scale_x * standardised(vector(name, x, params.w_x) @ params.w_x)
-        h_g = params.scale_h * standardised(state.h @ params.w_h)
-        i, f, g, o = jnp.split(x_g + h_g + params.b, 4, axis=-1)
+        x_g = normalised(vector(name, x, params.w_x) @ params.w_x, params.scale_x)
+        h_g = normalised(state.h @ params.w_h, params.scale_h)
+        i, f, g, o = jnp.split(x_g + h_g + rows(params.b, x), 4, axis=-1)
         c = jax.nn.sigmoid(f) * state.c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        h = jax.nn.sigmoid(o) * jnp.tanh(params.scale_c * standardised(c) + params.b_c)
+        h = jax.nn.sigmoid(o) * jnp.tanh(normalised(c, params.scale_c) + rows(params.b_c, c))
         return LSTMState(h, c), h
 
     return Cell(

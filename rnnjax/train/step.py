@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rnnjax import Cell, noise_keys, rekey, unroll
+from rnnjax import Cell, last, noise_keys, rekey, unroll
 from rnnjax._cell import natural, one_of, real
 from rnnjax._unroll import select_rows
 from rnnjax.train.losses import cross_entropy
@@ -133,7 +133,7 @@ def make_train_step(
       max_skips: how many skipped steps in a row end the run, at least one.
       loss: what is minimised: the "mean" over all tokens, or the "sum" over time, of which the
         mean is taken over the batch alone. Metrics show the mean in either case.
-      tokens: whether "all" targets count, or the "last" of each row alone.
+      tokens: whether "all" targets count, or the "last" real one of each row alone.
 
     Returns:
       A jitted function `(state, xs [T, B], targets [T, B], mask=None, resets=None) ->
@@ -152,8 +152,8 @@ def make_train_step(
     restart_rate = real("restart_rate", restart_rate, wanted, lambda x: 0 <= x <= 1)
     max_skips = natural("max_skips", max_skips, least=1)
     summed = one_of("mean", "sum")("loss", loss) == "sum"
-    last = one_of("all", "last")("tokens", tokens) == "last"
-    return _train_step(cell, optimizer, restart_rate, max_skips, summed, last)
+    only_last = one_of("all", "last")("tokens", tokens) == "last"
+    return _train_step(cell, optimizer, restart_rate, max_skips, summed, only_last)
 
 
 @functools.lru_cache(maxsize=16)  # so that a second run of the same model compiles nothing
@@ -163,7 +163,7 @@ def _train_step(
     restart_rate: float,
     max_skips: int,
     summed: bool,
-    last: bool,
+    only_last: bool,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
     def train_step(
         state: TrainState,
@@ -181,9 +181,11 @@ def _train_step(
                 fresh = cell.initial_state(params, xs.shape[1:], key=noise)
                 begin = select_rows(rows, fresh, begin)
             carried, logits = unroll(cell, params, begin, xs, mask=mask, resets=resets)
-            counted = slice(-1, None) if last else slice(None)
-            masked = None if mask is None else mask[counted]
-            loss = cross_entropy(logits[counted], targets[counted], masked)
+            counted = (logits, targets, mask)
+            if only_last and len(targets):
+                some = None if mask is None else mask.any(axis=0)
+                counted = (last(logits, mask=mask), last(targets, mask=mask), some)
+            loss = cross_entropy(*counted)
             return loss.total / rows.size if summed else loss.mean, (loss.mean, carried)
 
         (value, (loss, carried)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)

@@ -25,13 +25,15 @@ _FAULTS = [
     ("_weights", "columns of a weight do not drop",
      "dataclasses.replace(self, w=self.w[..., index[1]])",
      "Recurrent(self.w[..., index[1]], None, self.by_row)", "test_variational"),
+    ("_weights", "weights in a container made anew", "tree.unflatten(leaves)",
+     "type(params)(*leaves)", "any_container"),
     ("_noise", "the noise inside is the noise outside", "(fold_in(key, 0), fold_in(key, 1))",
      "(key, key)", "nested"),
-    ("weight_drop", "not scaled", "kept.astype(w.dtype) / (1 - rate)", "kept.astype(w.dtype)",
+    ("_weights", "dropped weights not scaled", "self.w / (1 - rate)", "self.w",
      "mean and weight"),
     ("clip_gradient", "not clipped", "jnp.clip(cotangent, -limit, limit)", "cotangent",
      "clips_what"),
-    ("learned_state", "never learned", "jnp.zeros_like(s) + a", "s", "learned_state_is"),
+    ("learned_state", "never learned", "jnp.zeros_like(s) + rows(a, s)", "s", "learned_state_is"),
     ("leaky", "a and 1 - a swapped", "(1 - rate) * s + rate * s̃", "rate * s + (1 - rate) * s̃",
      "leaky_equations"),
     ("feedback", "what went in goes back", "chosen(key, y)", "chosen(key, fed)", "runs_freely"),
@@ -54,8 +56,8 @@ COMBINE += [
     (f"layer norm: {what}", f"rnnjax/cells/{cell}.py", old, new,
      ("tests/combine/test_papers.py", "-k", f"layer_norm_{cell}"))
     for cell, what, old, new in (
-        ("lstm", "memory not normalised", "params.scale_c * standardised(c)", "params.scale_c * c"),
-        ("lstm", "gains swapped", "x_g = params.scale_x", "x_g = params.scale_h"),
-        ("gru", "r, z and n normalised together", "@ params.w_x, split)", "@ params.w_x)"),
+        ("lstm", "memory not normalised", "normalised(c, params.scale_c)", "c"),
+        ("lstm", "gains swapped", "params.w_x, params.scale_x)", "params.w_x, params.scale_h)"),
+        ("gru", "r, z and n normalised together", "params.scale[0], split)", "params.scale[0])"),
     )
 ]  # fmt: skip

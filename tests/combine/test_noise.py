@@ -207,3 +207,19 @@ def test_zoneout_rates_reach_their_leaves():
         assert not (new.cell.h == state.cell.h).any()
         kept = new.cell.c == state.cell.c
         assert abs(kept.mean() - RATE) < 5 * (RATE * (1 - RATE) / kept.size) ** 0.5
+
+
+def test_samples_fed_back_are_drawn_in_float32():
+    """Of equal logits the noise decides; of few values, as in bfloat16, ties go to the first."""
+    symbols, rows, dtype = 512, 2000, jnp.bfloat16
+    logits = rnnjax.Cell(
+        "logits",
+        init=lambda key, x_spec: jnp.zeros(symbols, dtype),
+        initial_state=lambda params, batch=(), *, key=None: (),
+        step=lambda params, state, x: (state, jnp.zeros((*x.shape[:-1], symbols), dtype)),
+    )
+    cell = rnnjax.feedback(logits, symbols, feed="sample")
+    state = cell.initial_state(logits.init(KEY, 1), (rows,), key=KEY)
+    state, _ = jax.jit(cell.step)((), state, jnp.zeros((rows, 1), dtype))
+    first = np.asarray(state.cell.y.argmax(-1) < 64).mean()
+    assert abs(first - 64 / symbols) < 0.03

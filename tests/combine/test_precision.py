@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+import pytest
 from oracles import assert_close, sigmoid
 
 import rnnjax
@@ -81,3 +82,20 @@ def test_wide_casting_changes_nothing():
         state = wrapped.initial_state(params, (B,), key=KEY)
         want = rnnjax.unroll(noisy, params, noisy.initial_state(params, (B,), key=KEY), XS)
         assert_close(rnnjax.unroll(wrapped, params, state, XS), want)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_outputs_are_added_in_float32(dtype):
+    """Two of 60000 are beyond float16; of eight 257ths each would be rounded away."""
+    cells = [rnnjax.activation(lambda x, k=k: x * k) for k in (1, 1, 1, 1)]
+    for merge, scale in (("sum", 4), ("mean", 1)):
+        both = rnnjax.parallel(*cells, merge=merge)
+        _, y = both.step(((),) * 4, ((),) * 4, jnp.asarray([15_000.0, 257.0]).astype(dtype))
+        want = scale * jnp.asarray([15_000.0, 257.0]).astype(dtype).astype(float)
+        assert (y.tolist(), y.dtype) == (want.astype(dtype).tolist(), dtype)
+    _, y = rnnjax.parallel(*cells, merge="mean").step(((),) * 4, ((),) * 4, jnp.full(1, 6e4, dtype))
+    assert y == jnp.full(1, 6e4, dtype)
+    one = rnnjax.activation(lambda x: x + 1)
+    assert rnnjax.parallel(one, one, merge="sum").step(((),) * 2, ((),) * 2, jnp.arange(2))[
+        1
+    ].tolist() == [2, 4]

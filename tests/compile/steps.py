@@ -130,6 +130,14 @@ def leaky(p, h, x):
     return h, h
 
 
+def twofold(p, h, x):
+    """A product of the input on either side of that of the state, then a bias."""
+    w_x, w_h, b = p
+    z = x @ w_x[:, :H] + h @ w_h[:, :H] + jnp.sin(x) @ w_x[:, H : 2 * H]
+    h = jnp.tanh(z + b[:H])
+    return h, h
+
+
 def feedforward(p, state, x):
     return state, jax.nn.relu(x @ p[0] + p[2])
 
@@ -192,6 +200,7 @@ STEPS = {
     "normalised": (normalised, P, H0, XS, 1, 2),
     "upcast": (upcast, LOW, H0, XS, 1, 2),
     "leaky": (leaky, P, H0, XS, 1, 2),
+    "twofold": (twofold, P, H0, XS, 1, 3),
     "feedforward": (feedforward, P, (), XS, 0, 1),
     "attention": (attention, P, MEMORY, XS, 2, 3),
     "rows": (rows, (P[0].T, *P[1:]), H0, XS, 1, 2),

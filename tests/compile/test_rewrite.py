@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnjax._compile import _cut, _loop, _rewrite, _run, scan
+from rnnjax._compile import _cut, _loop, _rewrite, _run, plan, scan
 from rnnjax._compile._rewrite import rewrite, tidy
 from rnnjax._compile._trace import Program, apply, inputs, read, trace
 
-from .common import check_step, normal
+from .common import assert_same, check_step, normal, plain
 from .steps import H0, STEPS, XS, H
 
 
@@ -102,6 +102,72 @@ def test_product_of_concatenation():
     assert all(set(inputs(e)) <= set(program.fixed) for e in joined), "only weights are joined"
 
 
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16], ids=lambda d: d.__name__)
+def test_parts_of_a_product_are_summed_before_they_are_rounded(dtype):
+    """One product of [x, h] is summed in float32; x @ W_x alone may be beyond float16."""
+
+    def step(w, h, x):
+        z = jnp.concatenate([x, h], -1) @ w
+        return jnp.tanh(z * 1e-3), z
+
+    large = [jnp.full(shape, v, dtype) for shape, v in [((8, 4), 200), ((3, 4), -99.5)]]
+    xs = jnp.full((2, 3, 4), 100, dtype)
+    assert_same(scan(step, *large, xs)[1][0], plain(step, *large, xs)[1][0], tol=0)
+
+    args = [normal(i, *shape).astype(dtype) for i, shape in enumerate([(8, 4), (3, 4), (5, 3, 4)])]
+    found = plan(step, *args)
+    assert [(c.kind, c.products) for c in found.components[-2:]] == [("parallel", 1), ("loop", 1)]
+    check_step(scan, step, *args, tol=2e-2, quick=False)
+
+
+def test_a_product_summed_as_prescribed_stays_whole():
+    def step(w, h, x):
+        z = jnp.matmul(jnp.concatenate([x, h], -1), w, precision="F16_F16_F16")
+        return jnp.tanh(z), z
+
+    w, h, xs = (jnp.zeros(shape, jnp.float16) for shape in [(8, 4), (3, 4), (2, 3, 4)])
+    assert names(rewrite(program_of(step, w, h, xs))).count("dot_general") == 1
+
+
+def test_a_sum_that_rounds_keeps_its_order():
+    """`(z + c) - c`, with a large c, rounds z: nothing may leave that sum, or join it."""
+
+    def step(p, h, x):
+        w, c = p
+        u, v, z = x @ w, jnp.sin(x) @ w, h @ w
+        return jnp.tanh(z + x), [(4 * z + c) + -c, (u + z + c) - c, u + ((z + c) + -c) + v]
+
+    args = step, (normal(1, H, H), jnp.asarray(1.5 * 2.0**52)), H0, XS
+    assert_same(scan(*args), plain(*args))
+
+
+def test_a_step_may_be_long(monkeypatch):
+    """More equations in a row than Python has frames, and no rule takes them one at a time."""
+    terms, rounds = 1500, []
+
+    def counted(*args):
+        rounds.append(args)
+        return original(*args)
+
+    def echo(w, h, x):
+        return jnp.tanh(functools.reduce(lambda z, _: z + h * 1e-3, range(terms), x @ w)), x
+
+    def turned(w, h, x):
+        z = functools.reduce(lambda z, _: z * 0.9999, range(terms), w @ h.T)
+        return jnp.tanh(z.T + x), x
+
+    def cut(w, h, x):
+        z = functools.reduce(lambda z, _: z * 0.9999 + x, range(terms), h @ w)
+        return jnp.tanh(jnp.concatenate(jnp.split(z, 2, -1)[::-1], -1)), x
+
+    original = _rewrite._matches
+    monkeypatch.setattr(_rewrite, "_matches", counted)
+    for step in (echo, turned, cut):
+        kinds = [c.kind for c in plan(step, normal(1, H, H), H0, XS).components]
+        assert kinds[-1] in ("loop", "plain")
+    assert len(rounds) < 30
+
+
 def test_loop_reads_pieces():
     """Of the four gates each is an array of its own before the loop."""
     for name in ("lstm", "sliced_lstm"):
@@ -180,7 +246,7 @@ FAULTS = {
     "h_t for h_{t-1}": (_loop.Loop, "__init__", _new_for_old, "twice"),
     "no delay": (_run.Clock, "delayed", _no_delay, "delayed"),
     "delay forgets its start": (_run.Clock, "delayed", _delay_forgets, "delayed"),
-    "dropped term": (_rewrite, "reassociated_sum", _dropped_term, "lstm"),
+    "dropped term": (_rewrite, "reassociated_sum", _dropped_term, "twofold"),
     "swapped pieces": (_cut.Cut, "of", _swapped_pieces, "lstm"),
     "late factor": (_loop.Loop, "gain", _late_factor, "elman"),
 }

@@ -645,16 +645,29 @@ def test_x64_can_change_between_calls():
             assert_same(scan(step, *args), plain(step, *args), 1e-10 if x64 else 1e-5)
 
 
-@both
-def test_complex(backward):
-    def step(params, h, x):
-        h = params[0] * h + x @ params[1]
-        return h, h.real
+def unitary(params, h, x):
+    """Phases, a product, and a nonlinearity of the modulus."""
+    w_x, w_h, angle = params
+    z = (h * jnp.exp(1j * angle)) @ w_h + x.astype(w_x.dtype) @ w_x
+    h = z * (jnp.tanh(jnp.abs(z)) / (1 + jnp.abs(z))).astype(z.dtype)
+    return h, h.real
 
-    angle = normal(34, H)
-    decay = lax.complex(0.9 * jnp.cos(angle), 0.9 * jnp.sin(angle))
-    params = decay, lax.complex(normal(35, D, H), normal(36, D, H))
-    state, xs = H0.astype(jnp.complex128), XS.astype(jnp.complex128)
+
+def complex_gates(params, h, x):
+    """Complex weights, a real state."""
+    w_x, w_h, _ = params
+    z = x.astype(w_x.dtype) @ w_x + h.astype(w_h.dtype) @ w_h
+    return jnp.tanh(z.real) * jax.nn.sigmoid(z.imag), z
+
+
+@pytest.mark.parametrize("step", [linear_rnn, unitary, complex_gates])
+@backward
+def test_complex(step, backward):
+    """Complex weights, by complex and by real inputs and states."""
+    w_x, w_h, angle = (lax.complex(w, w[::-1]) for w in ELMAN)
+    params = (jnp.exp(1j * angle), w_x) if step is linear_rnn else (w_x, w_h, angle)
+    state = H0 if step is complex_gates else H0.astype(complex)
+    xs = XS.astype(complex) if step is linear_rnn else XS
     check_step(scan, step, params, state, xs, backward=backward)
 
 

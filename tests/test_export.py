@@ -1,0 +1,60 @@
+"""`jax.export` of what this library makes: sizes that are not known, trees that are ours."""
+
+import importlib
+import pkgutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+
+import rnnjax
+from rnnjax import cells
+
+pytest.importorskip("flatbuffers", reason="jax.export writes with flatbuffers")
+
+
+def named_tuples():
+    """The NamedTuples of the floors below training that can stand in params or a state."""
+    for info in pkgutil.walk_packages(rnnjax.__path__, "rnnjax."):
+        part = info.name.split(".")[1]
+        if part in ("_cell", "_combine", "cells", "layers"):
+            for value in vars(importlib.import_module(info.name)).values():
+                if isinstance(value, type) and hasattr(value, "_fields"):
+                    yield value
+
+
+@pytest.mark.parametrize("tree", sorted(set(named_tuples()), key=str), ids=lambda t: t.__name__)
+def test_our_trees_can_be_written(tree):
+    args = tree(*(jnp.ones(()) for _ in tree._fields))
+    written = export.export(jax.jit(lambda a: a))(args)
+    assert isinstance(export.deserialize(written.serialize()).call(args), tree)
+
+
+def test_a_streaming_step_is_written_and_read():
+    cell = rnnjax.lstm(4)
+    params = cell.init(jax.random.key(0), 2)
+    args = params, cell.initial_state(params, (3,)), jnp.ones((3, 2))
+    read = export.deserialize(export.export(jax.jit(cell.step))(*args).serialize())
+    state, y = read.call(*args)
+    assert isinstance(state, cells.LSTMState)
+    np.testing.assert_allclose(y, cell.step(*args)[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", ["5, b, 2", "t, 3, 2", "t, b, 2"])
+def test_a_sequence_of_unknown_size(shape):
+    cell = rnnjax.stack(rnnjax.lstm(4), rnnjax.linear(2))
+    params = cell.init(jax.random.key(0), 2)
+
+    def run(params, xs, lengths):
+        return rnnjax.unroll(cell, params, None, xs, lengths=lengths)[1]
+
+    sizes = export.symbolic_shape(shape)
+    xs, lengths = jnp.linspace(-1, 1, 30).reshape(5, 3, 2), jnp.array([5, 2, 0])
+    specs = jax.ShapeDtypeStruct(sizes, xs.dtype), jax.ShapeDtypeStruct(sizes[1:2], lengths.dtype)
+    types = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), params)
+    written = export.export(jax.jit(run))(types, *specs)
+    np.testing.assert_allclose(
+        written.call(params, xs, lengths), run(params, xs, lengths), atol=1e-6
+    )
