@@ -179,7 +179,8 @@ def valid_steps(
     """Which steps are real, [T, *B]: those before the length that the mask allows; None for all."""
     if lengths is None:
         return mask
-    within = times(time, batch) < lengths.astype(int)[None]
+    largest = min(jnp.iinfo(lengths.dtype).max, jnp.iinfo(int).max)  # of uint32, beyond int32
+    within = times(time, batch) < jnp.minimum(lengths, largest).astype(int)[None]
     return within if mask is None else mask & within
 
 

@@ -661,7 +661,7 @@ def complex_gates(params, h, x):
 
 
 @pytest.mark.parametrize("step", [linear_rnn, unitary, complex_gates])
-@backward
+@both
 def test_complex(step, backward):
     """Complex weights, by complex and by real inputs and states."""
     w_x, w_h, angle = (lax.complex(w, w[::-1]) for w in ELMAN)
