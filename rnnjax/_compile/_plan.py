@@ -6,7 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from rnnjax._compile._primitives import PRODUCTS, flops, nbytes, on_cpu, worth_keeping
+from rnnjax._compile._primitives import (
+    PRODUCTS,
+    counted,
+    flops,
+    known,
+    nbytes,
+    on_cpu,
+    worth_keeping,
+)
 from rnnjax._compile._rewrite import rewrite
 from rnnjax._compile._schedule import Schedule, Stage, schedule
 from rnnjax._compile._static import Static
@@ -150,20 +158,36 @@ def decide(traced: Traced, options: Options) -> Decision:
 
     if traced.effects:
         return plain("the step has side effects, whose order is kept")
-    if traced.length < 2:
+    timed = known(traced.length)
+    if timed and traced.length < 2:
         return plain("fewer than two steps")
     if traced.empty:
         return plain("arrays without elements")
     found = schedule(rewrite(traced.program))
-    save, kept = _save(found, traced.length) if options.save == "auto" else (options.save, "")
-    block, size = options.block, ""
+    block, save, reasons = options.block, options.save, []
+    if not (timed and _is_sized(traced)):
+        # A program for any size: what needs none is right for all.
+        save = "all" if save == "auto" else save
+        block = block if timed and isinstance(block, int) else None
+        reasons.append("sizes are unknown")
+    if save == "auto":
+        save, kept = _save(found, traced.length)
+        reasons.append(kept)
     if isinstance(block, str):
         block, size = _block(found, traced.length, save)
+        reasons.insert(0, size)
     if block is not None and block >= traced.length:
         block = None
     if save == "all" and options.block in ("auto", None) and _nothing_gained(found, defer):
         return plain("nothing can leave the loop")
-    return Decision(found, defer, save, block, ", ".join(filter(None, (size, kept))) or "as asked")
+    return Decision(found, defer, save, block, ", ".join(filter(None, reasons)) or "as asked")
+
+
+def _is_sized(traced: Traced) -> bool:
+    """Whether all sizes of a step are known."""
+    program = traced.program
+    arrays = (*program.fixed, *program.carry, *program.xs)
+    return all(known(size) for v in arrays for size in type_of(v).shape)
 
 
 def _save(found: Schedule, length: int) -> tuple[str, str]:
@@ -249,13 +273,13 @@ def plan(step: Step, params: Any, state: Any, xs: Any, **options: Any) -> Plan:
     step = static.bound(step)
     traced = trace(step, params, state, xs, chosen.length, chosen.reverse, chosen.loop_unroll)
     decision = decide(traced, chosen)
+    length = counted(traced.length)
     if decision.schedule is None:
-        eqns = traced.program.eqns
-        components = (_component("plain", eqns, traced.length, 0, (), decision.why),)
+        components = (_component("plain", traced.program.eqns, length, 0, (), decision.why),)
     else:
         found = decision.schedule
         components = tuple(
-            _explained(found, stage, traced.length, decision.defer) for stage in found.stages
+            _explained(found, stage, length, decision.defer) for stage in found.stages
         )
     return Plan(components, traced.length, decision.save, decision.block, decision.why)
 

@@ -26,8 +26,9 @@ from rnnjax._compile._primitives import (
     contraction,
     mappable,
     nbytes,
+    size_of,
 )
-from rnnjax._compile._trace import Atom, Equation, Program, Var, among, inputs, type_of, variables
+from rnnjax._compile._trace import Atom, Equation, Program, Var, among, inputs, variables
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Schedule:
         if eqn.primitive.name not in PRODUCTS:
             return 1
         factor = max(eqn.invars, key=lambda operand: among(operand, self.varying))
-        return max(1, type_of(factor).size // contraction(eqn))
+        return max(1, size_of(factor) // contraction(eqn))
 
 
 def schedule(program: Program) -> Schedule:
