@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+from jax.custom_batching import custom_vmap
+
 from rnnjax._compile._primitives import (
     PRODUCTS,
     counted,
@@ -149,8 +152,36 @@ class Decision:
     why: str
 
 
-def decide(traced: Traced, options: Options) -> Decision:
-    """Chooses how to run a traced step."""
+def mapped_rows(tree: Any) -> int:
+    """How many rows `jax.vmap` maps at once: a step that is mapped is traced for one of them.
+
+    Those that are mapped outside of a `jit` around the call cannot be seen from within.
+    """
+
+    def rows_of(leaf: Any) -> int:
+        found = 1
+        # What `jit` traces is not mapped as far as anyone can know, and would keep what is done.
+        if not isinstance(leaf, jax.core.Tracer) or type(leaf).__name__ == "DynamicJaxprTracer":
+            return found
+
+        @custom_vmap
+        def look(value: Any) -> Any:
+            return value
+
+        @look.def_vmap
+        def _(size: int, batched: list[bool], value: Any) -> tuple[Any, bool]:
+            nonlocal found
+            found = size * rows_of(value)
+            return value, batched[0]
+
+        look(jax.lax.stop_gradient(leaf))
+        return found
+
+    return max(map(rows_of, jax.tree.leaves(tree)), default=1)
+
+
+def decide(traced: Traced, options: Options, rows: int = 1) -> Decision:
+    """Chooses how to run a traced step, `rows` of it at once."""
     defer = options.backward != "autodiff"
 
     def plain(why: str) -> Decision:
@@ -171,10 +202,10 @@ def decide(traced: Traced, options: Options) -> Decision:
         block = block if timed and isinstance(block, int) else None
         reasons.append("sizes are unknown")
     if save == "auto":
-        save, kept = _save(found, traced.length)
+        save, kept = _save(found, traced.length, rows)
         reasons.append(kept)
     if isinstance(block, str):
-        block, size = _block(found, traced.length, save)
+        block, size = _block(found, traced.length, save, rows)
         reasons.insert(0, size)
     if block is not None and block >= traced.length:
         block = None
@@ -190,17 +221,17 @@ def _is_sized(traced: Traced) -> bool:
     return all(known(size) for v in arrays for size in type_of(v).shape)
 
 
-def _save(found: Schedule, length: int) -> tuple[str, str]:
+def _save(found: Schedule, length: int, rows: int) -> tuple[str, str]:
     """What is kept for the gradient by default, and why: all, while that is not enormous."""
     parts = [stage.eqns for stage in found.stages if stage.kind != "invariant"]
     made = [v for part in parts for e in part if worth_keeping(e.primitive) for v in e.outvars]
-    kept = length * sum(map(nbytes, (*found.program.carry, *made)))
+    kept = rows * length * sum(map(nbytes, (*found.program.carry, *made)))
     if kept <= _KEPT:
         return "all", ""
     return "states", f"all that the gradient needs would be {_short(kept, 'B')}"
 
 
-def _block(found: Schedule, length: int, save: str, rows: int = 1) -> tuple[int | None, str]:
+def _block(found: Schedule, length: int, save: str, rows: int) -> tuple[int | None, str]:
     """Steps per block by default, and why: on a CPU, as many as stay in cache together.
 
     There, memory that is touched for the first time costs more than the arithmetic on it, so the
@@ -210,17 +241,17 @@ def _block(found: Schedule, length: int, save: str, rows: int = 1) -> tuple[int 
     """
     outside = [stage for stage in found.stages if stage.kind == "parallel"]
     per_step = rows * sum(nbytes(v) for stage in outside for v in stage.writes)
-    products = [e for e in found.program.eqns if e.primitive.name in PRODUCTS]
     # XLA runs a convolution of many steps many times slower inside of a loop than outside.
-    convolves = any(eqn.primitive.name == "conv_general_dilated" for eqn in products)
+    convolves = any(e.primitive.name == "conv_general_dilated" for e in found.program.eqns)
     if not on_cpu() or not found.loops or convolves or per_step * length <= _CACHE:
         if save == "states":
             return math.isqrt(length), "states and blocks take the same memory"
         if convolves:
             return None, "convolutions run best outside of any loop"
         return None, "what stages hand on is small" if on_cpu() else "fewest launches"
-    multiplied = [found.rows(e) for stage in outside for e in stage.eqns if e in products]
-    wanted = max(_CACHE // per_step, _ROWS // (rows * max(multiplied, default=_ROWS)), 1)
+    products = [e for stage in outside for e in stage.eqns if e.primitive.name in PRODUCTS]
+    multiplied = max(map(found.rows, products), default=_ROWS)
+    wanted = max(_CACHE // per_step, _ROWS // (rows * multiplied), 1)
     # A shorter last block is compiled as a second program: a divisor of T, if there is one near.
     near = range(max(1, wanted // 2), min(4 * wanted, length - 1) + 1)
     divisors = [size for size in near if length % size == 0]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from rnnjax._compile import _defer
 from rnnjax._compile._memory import remembered
-from rnnjax._compile._plan import Options, decide
+from rnnjax._compile._plan import Options, decide, mapped_rows
 from rnnjax._compile._run import Clock, Values, blocks, invariants, steps
 from rnnjax._compile._static import Static
 from rnnjax._compile._trace import Step, trace
@@ -89,19 +89,25 @@ def scan(
             functools.partial(step, params), state, xs, length, reverse, loop_unroll
         )
     run = remembered(
-        step, lambda get: jax.jit(functools.partial(_scan, get), static_argnums=(0, 1))
+        step, lambda get: jax.jit(functools.partial(_scan, get), static_argnums=(0, 1, 2))
     )
     arrays, static = Static.of(params)
-    return run(options, static, arrays, state, xs)
+    return run(options, static, mapped_rows((arrays, state, xs)), arrays, state, xs)
 
 
 def _scan(
-    get: Callable[[], Step], options: Options, static: Static, params: Any, state: Any, xs: Any
+    get: Callable[[], Step],
+    options: Options,
+    static: Static,
+    rows: int,
+    params: Any,
+    state: Any,
+    xs: Any,
 ) -> tuple[Any, Any]:
     """Traces, decides and runs; under a jit, which remembers all of it by options and types."""
     step = static.bound(get())
     traced = trace(step, params, state, xs, options.length, options.reverse, options.loop_unroll)
-    decision = decide(traced, options)
+    decision = decide(traced, options, rows)
     schedule = decision.schedule
     if schedule is None:
         return traced.run(None, params, state, xs)
