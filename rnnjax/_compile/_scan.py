@@ -37,6 +37,10 @@ def scan(
     next layer's input projection), what does not depend on time is done once, and the gradients of
     weights are computed after the loop, by one product each. `plan` shows what is done.
 
+    Of a sum only the products that have left the loop are added to each other first; all else keeps
+    its order, so that `(z + c) - c` rounds as it is meant to. A product of a concatenation,
+    `[x, h] @ W`, becomes the sum of two, in float32 where its own type has fewer bits.
+
     As with `jax.jit`, a step is traced once for each type of its arguments: where it reads
     something that is changed between calls (an attribute of an object, a global variable), pass
     that in `params`, or pass a new function; a remembered trace keeps the old value.
