@@ -30,6 +30,7 @@ from rnnjax._check import (
     sequence_sizes,
 )
 from rnnjax._compile import scan
+from rnnjax._compile._mapped import mapped_rows
 from rnnjax._compile._memory import remembered
 from rnnjax._compile._static import Static
 
@@ -98,14 +99,15 @@ def unroll(
     lengths = None if lengths is None else jnp.asarray(lengths)
     sizes = sequence_sizes(cell, params, state, xs, length, lengths, time_axis)
     lengths, mask, resets = checked_rows(lengths, mask, resets, *sizes, time_axis)
-    options = (
-        *sizes,
-        reverse,
-        time_axis,
-        save,
-        block,
-        natural("loop_unroll", loop_unroll, least=1),
-    )
+    # What `scan` is told, in a form that has a hash.
+    told = {
+        "reverse": reverse,
+        "save": save,
+        "block": block,
+        "loop_unroll": natural("loop_unroll", loop_unroll, least=1),
+        "mapped": mapped_rows((params, state, xs)),
+    }
+    options = sizes, time_axis, tuple(told.items())
     arrays, static = Static.of(params)
 
     # Under jit, so that a second call with the same shapes does not call `step` again.
@@ -126,7 +128,8 @@ def _unroll(
     mask: Array | None,
     resets: Array | None,
 ) -> tuple[State, PyTree]:
-    time, batch, reverse, time_axis, save, block, loop_unroll = options
+    (time, batch), time_axis, told = options
+    told = dict(told)
     cell, params = get(), static.joined(arrays)
     xs, mask, resets = jax.tree.map(
         lambda leaf: jnp.moveaxis(leaf, time_axis, 0), (xs, mask, resets)
@@ -143,7 +146,7 @@ def _unroll(
         xs = select_rows(valid, xs, _harmless(cell, valid, xs))
     if resets is not None:
         resets = resets if valid is None else resets & valid
-        resets = _reversed_resets(resets, valid) if reverse else resets
+        resets = _reversed_resets(resets, valid) if told["reverse"] else resets
 
     def step(constants: PyTree, state: State, inputs: PyTree) -> tuple[State, PyTree]:
         arrays, fresh, held = constants
@@ -161,10 +164,8 @@ def _unroll(
             y = select_rows(valid, y, jax.tree.map(_zero, y))
         return new, y
 
-    state, ys = scan(
-        step, (arrays, fresh, held), state, (xs, valid, resets),
-        length=time, reverse=reverse, save=save, block=block, loop_unroll=loop_unroll,
-    )  # fmt: skip
+    constants, inputs = (arrays, fresh, held), (xs, valid, resets)
+    state, ys = scan(step, constants, state, inputs, length=time, **told)
     return joined(state, held), jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, time_axis), ys)
 
 

@@ -19,12 +19,14 @@ class Options:
     save: str = "auto"
     block: int | str | None = "auto"
     backward: str = "auto"
+    mapped: int = 1
 
     def __post_init__(self) -> None:
         if self.length is not None and not is_symbolic_dim(self.length):
             object.__setattr__(self, "length", natural("length", self.length))
         if not isinstance(self.loop_unroll, bool):
             object.__setattr__(self, "loop_unroll", natural("loop_unroll", self.loop_unroll))
+        object.__setattr__(self, "mapped", natural("mapped", self.mapped, least=1))
         _one_of("save", self.save, ("auto", "all", "states"))
         _one_of("backward", self.backward, ("auto", "deferred", "autodiff"))
         if isinstance(self.block, bool) or not isinstance(self.block, int | str | None):

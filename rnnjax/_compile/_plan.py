@@ -11,7 +11,15 @@ from rnnjax._compile._draws import carried_draws
 from rnnjax._compile._explain import Component, Plan, short
 from rnnjax._compile._jax import understood
 from rnnjax._compile._options import Options
-from rnnjax._compile._primitives import PRODUCTS, flops, nbytes, on_cpu, worth_keeping
+from rnnjax._compile._primitives import (
+    PRODUCTS,
+    counted,
+    flops,
+    known,
+    nbytes,
+    on_cpu,
+    worth_keeping,
+)
 from rnnjax._compile._rewrite import rewrite
 from rnnjax._compile._schedule import Schedule, Stage, schedule
 from rnnjax._compile._static import Static, Step
@@ -54,33 +62,49 @@ def decide(traced: Traced, options: Options) -> Decision:
 
     if traced.effects:
         return plain("the step has side effects, whose order is kept")
-    if traced.length < 2:
+    timed = known(traced.length)
+    if timed and traced.length < 2:
         return plain("fewer than two steps")
     if traced.empty:
         return plain("arrays without elements")
     found = schedule(carried_draws(rewrite(traced.program)))
-    save, kept = _save(found, traced.length) if options.save == "auto" else (options.save, "")
-    block, size = options.block, ""
+    block, save, reasons = options.block, options.save, []
+    if not (timed and _is_sized(traced)):
+        # A program for any size: what needs none is right for all.
+        save = "all" if save == "auto" else save
+        block = block if timed and isinstance(block, int) else None
+        reasons.append("sizes are unknown")
+    if save == "auto":
+        save, kept = _save(found, traced.length, options.mapped)
+        reasons.append(kept)
     if isinstance(block, str):
-        block, size = _block(found, traced.length, save)
+        block, size = _block(found, traced.length, save, options.mapped)
+        reasons.insert(0, size)
     if block is not None and block >= traced.length:
         block = None
     if save == "all" and options.block in ("auto", None) and _nothing_gained(found, defer):
         return plain("nothing can leave the loop")
-    return Decision(found, defer, save, block, ", ".join(filter(None, (size, kept))) or "as asked")
+    return Decision(found, defer, save, block, ", ".join(filter(None, reasons)) or "as asked")
 
 
-def _save(found: Schedule, length: int) -> tuple[str, str]:
+def _is_sized(traced: Traced) -> bool:
+    """Whether all sizes of a step are known."""
+    program = traced.program
+    arrays = (*program.fixed, *program.carry, *program.xs)
+    return all(known(size) for v in arrays for size in type_of(v).shape)
+
+
+def _save(found: Schedule, length: int, rows: int) -> tuple[str, str]:
     """What is kept for the gradient by default, and why: all, while that is not enormous."""
     parts = [stage.eqns for stage in found.stages if stage.kind != "invariant"]
     made = [v for part in parts for e in part if worth_keeping(e.primitive) for v in e.outvars]
-    kept = length * sum(map(nbytes, (*found.program.carry, *made)))
+    kept = rows * length * sum(map(nbytes, (*found.program.carry, *made)))
     if kept <= _KEPT:
         return "all", ""
     return "states", f"all that the gradient needs would be {short(kept, 'B')}"
 
 
-def _block(found: Schedule, length: int, save: str, rows: int = 1) -> tuple[int | None, str]:
+def _block(found: Schedule, length: int, save: str, rows: int) -> tuple[int | None, str]:
     """Steps per block by default, and why: on a CPU, as many as stay in cache together.
 
     There, memory that is touched for the first time costs more than the arithmetic on it, so the
@@ -90,17 +114,17 @@ def _block(found: Schedule, length: int, save: str, rows: int = 1) -> tuple[int 
     """
     outside = [stage for stage in found.stages if stage.kind == "parallel"]
     per_step = rows * sum(nbytes(v) for stage in outside for v in stage.writes)
-    products = [e for e in found.program.eqns if e.primitive.name in PRODUCTS]
     # XLA runs a convolution of many steps many times slower inside of a loop than outside.
-    convolves = any(eqn.primitive.name == "conv_general_dilated" for eqn in products)
+    convolves = any(e.primitive.name == "conv_general_dilated" for e in found.program.eqns)
     if not on_cpu() or not found.loops or convolves or per_step * length <= _CACHE:
         if save == "states":
             return math.isqrt(length), "states and blocks take the same memory"
         if convolves:
             return None, "convolutions run best outside of any loop"
         return None, "what stages hand on is small" if on_cpu() else "fewest launches"
-    multiplied = [found.rows(e) for stage in outside for e in stage.eqns if e in products]
-    wanted = max(_CACHE // per_step, _ROWS // (rows * max(multiplied, default=_ROWS)), 1)
+    products = [e for stage in outside for e in stage.eqns if e.primitive.name in PRODUCTS]
+    multiplied = max(map(found.rows, products), default=_ROWS)
+    wanted = max(_CACHE // per_step, _ROWS // (rows * multiplied), 1)
     # A shorter last block is compiled as a second program: a divisor of T, if there is one near.
     near = range(max(1, wanted // 2), min(4 * wanted, length - 1) + 1)
     divisors = [size for size in near if length % size == 0]
@@ -155,13 +179,13 @@ def plan(step: Step, params: Any, state: Any, xs: Any, **options: Any) -> Plan:
     step = static.bound(step)
     traced = trace(step, params, state, xs, chosen.length, chosen.reverse, chosen.loop_unroll)
     decision = decide(traced, chosen)
+    length = counted(traced.length)
     if decision.schedule is None:
-        eqns = traced.program.eqns
-        components = (_component("plain", eqns, traced.length, 0, (), decision.why),)
+        components = (_component("plain", traced.program.eqns, length, 0, (), decision.why),)
     else:
         found = decision.schedule
         components = tuple(
-            _explained(found, stage, traced.length, decision.defer) for stage in found.stages
+            _explained(found, stage, length, decision.defer) for stage in found.stages
         )
     return Plan(components, traced.length, decision.save, decision.block, decision.why)
 

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import jax
+from jax import export
 
 from rnnjax._compile._trace import Atom, Equation, derivative_rule, subprograms, type_of
 
@@ -44,6 +45,9 @@ _CHEAP = frozenset(
     transpose
     """.split()
 )
+
+# What an unknown size counts as: many, so that what is done for it does not depend on luck.
+_UNKNOWN = 1 << 10
 
 PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
 
@@ -98,27 +102,42 @@ def is_narrow(atom: Atom) -> bool:
     return jax.numpy.issubdtype(dtype, jax.numpy.floating) and dtype.itemsize < 4
 
 
+def known(size: Any) -> bool:
+    """Whether a size is a number, and no symbol of a program that is exported for any size."""
+    return not export.is_symbolic_dim(size)
+
+
+def counted(size: Any) -> int:
+    """A size as a number to decide by."""
+    return size if known(size) else _UNKNOWN
+
+
+def size_of(atom: Atom) -> int:
+    """Number of elements, to decide by."""
+    return math.prod(map(counted, type_of(atom).shape))
+
+
 def contraction(eqn: Equation) -> int:
     """Number of terms summed into one element of a product."""
     if eqn.primitive.name == "dot_general":
         (lhs, _), _ = eqn.params["dimension_numbers"]
-        return math.prod(type_of(eqn.invars[0]).shape[axis] for axis in lhs)
+        return math.prod(counted(type_of(eqn.invars[0]).shape[axis]) for axis in lhs)
     numbers = eqn.params["dimension_numbers"]
     shape = type_of(eqn.invars[1]).shape
-    return math.prod(shape) // max(1, shape[numbers.rhs_spec[0]])
+    return size_of(eqn.invars[1]) // max(1, counted(shape[numbers.rhs_spec[0]]))
 
 
 def flops(eqn: Equation) -> int:
     """Floating point operations of one equation: 2 per term of a product, 1 per element else."""
     name = eqn.primitive.name
     if name in PRODUCTS:
-        return 2 * type_of(eqn.outvars[0]).size * contraction(eqn)
+        return 2 * size_of(eqn.outvars[0]) * contraction(eqn)
     inner = sum(flops(e) for e in subprograms(eqn))
     if inner:
-        return inner * eqn.params.get("length", 1)
-    return sum(type_of(v).size for v in eqn.outvars) if name in ELEMENTWISE else 0
+        return inner * counted(eqn.params.get("length", 1))
+    return sum(map(size_of, eqn.outvars)) if name in ELEMENTWISE else 0
 
 
 def nbytes(atom: Atom) -> int:
     """Bytes of a value; a random key counts as two words."""
-    return type_of(atom).size * getattr(type_of(atom).dtype, "itemsize", 8)
+    return size_of(atom) * getattr(type_of(atom).dtype, "itemsize", 8)

@@ -19,7 +19,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from rnnjax._compile._primitives import on_cpu
+from rnnjax._compile._primitives import counted, nbytes, on_cpu, size_of
 from rnnjax._compile._trace import Equation, Var, type_of
 
 # A transposed copy pays as long as it stays in a core's cache beside everything else.
@@ -53,7 +53,11 @@ def turns(eqn: Equation, factor: Var) -> bool:
     a, w = map(type_of, eqn.invars)
     matrices = eqn.params["dimension_numbers"] == (((a.ndim - 1,), (0,)), ((), ())) and w.ndim == 2
     # One row alone gains nothing.
-    return matrices and a.size > a.shape[-1] and w.size * w.dtype.itemsize <= _CACHE
+    return (
+        matrices
+        and size_of(eqn.invars[0]) > counted(a.shape[-1])
+        and nbytes(eqn.invars[1]) <= _CACHE
+    )
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))

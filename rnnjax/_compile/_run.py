@@ -32,7 +32,9 @@ class Clock:
         self.loop_unroll = loop_unroll
 
     def scan(self, body: Callable[..., Any], init: Any, xs: Any) -> tuple[Any, Any]:
-        return lax.scan(body, init, xs, self.length, self.reverse, self.loop_unroll)
+        # An unknown length is taken from xs alone.
+        length = None if jax.tree.leaves(xs) else self.length
+        return lax.scan(body, init, xs, length, self.reverse, self.loop_unroll)
 
     def of_length(self, length: int) -> Clock:
         return Clock(length, self.reverse, self.loop_unroll)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from rnnjax._compile import _defer, _plain
 from rnnjax._compile._jax import understood
+from rnnjax._compile._mapped import mapped_rows
 from rnnjax._compile._memory import remembered
 from rnnjax._compile._options import Options
 from rnnjax._compile._plan import decide
@@ -31,6 +32,7 @@ def scan(
     save: str = "auto",
     block: int | str | None = "auto",
     backward: str = "auto",
+    mapped: int = 1,
 ) -> tuple[Any, Any]:
     """Runs a step over a sequence: `jax.lax.scan(partial(step, params), state, xs)`, but faster.
 
@@ -38,6 +40,10 @@ def scan(
     state leaves the loop and is done for all of time at once (the input projection, a readout, the
     next layer's input projection), what does not depend on time is done once, and the gradients of
     weights are computed after the loop, by one product each. `plan` shows what is done.
+
+    Of a sum only the products that have left the loop are added to each other first; all else keeps
+    its order, so that `(z + c) - c` rounds as it is meant to. A product of a concatenation,
+    `[x, h] @ W`, becomes the sum of two, in float32 where its own type has fewer bits.
 
     A step is traced once for each type of its arguments, as by `jax.jit`, but only while all that
     it reads beside them (what it closes over, global variables) is seen to be what it was. A step
@@ -60,6 +66,8 @@ def scan(
         in cache. None means all of them; `auto` is all of them but for long sequences on a CPU, or
         with `states`. `plan` shows the choice, and why.
       backward: `deferred` weight gradients (`auto` takes them), or `autodiff` of the same loops.
+      mapped: How many of this call `jax.vmap` runs at once, where it stands outside a `jax.jit` and
+        cannot be seen from here; blocks and memory are chosen for all of them.
 
     Returns:
       The state after the last step, and the outputs `[T, ...]`.
@@ -82,7 +90,8 @@ def scan(
       Appleyard et al. 2016, arXiv:1604.01946 (hoisted input products, deferred weight gradients).
       Tarjan 1972, SIAM J. Comput. 1(2) (strongly connected components).
     """
-    options = Options(length, reverse, loop_unroll, save, block, backward)
+    mapped = mapped * mapped_rows((params, state, xs))
+    options = Options(length, reverse, loop_unroll, save, block, backward, mapped)
     for path, leaf in jax.tree_util.tree_leaves_with_path(xs):
         if jnp.ndim(leaf) == 0:
             where = f"xs{jax.tree_util.keystr(path)}"

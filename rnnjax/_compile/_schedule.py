@@ -26,8 +26,9 @@ from rnnjax._compile._primitives import (
     contraction,
     mappable,
     nbytes,
+    size_of,
 )
-from rnnjax._compile._trace import Atom, Equation, Program, Var, among, inputs, type_of, variables
+from rnnjax._compile._trace import Atom, Equation, Program, Var, among, inputs, variables
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Schedule:
         found = []
         weights = {v for v in loop.reads if v not in self.varying}
         for position, eqn in enumerate(loop.eqns):
-            if eqn.primitive.name not in PRODUCTS:
+            if eqn.primitive.name not in PRODUCTS or _is_wide(eqn, self.program):
                 continue
             lhs, rhs = eqn.invars
             if among(lhs, self.varying) and among(rhs, weights):
@@ -106,7 +107,7 @@ class Schedule:
         if eqn.primitive.name not in PRODUCTS:
             return 1
         factor = max(eqn.invars, key=lambda operand: among(operand, self.varying))
-        return max(1, type_of(factor).size // contraction(eqn))
+        return max(1, size_of(factor) // contraction(eqn))
 
 
 def schedule(program: Program) -> Schedule:
@@ -122,7 +123,6 @@ class _Layout:
         self.graph = graph
         self.order = [node for component in graph.components for node in component]
         self.varying = time_varying(program)
-        self.carried = _size(v for v in program.carry if v in self.varying)
         self.kept = {
             graph.producers[v]
             for v in variables((*program.next, *program.ys))
@@ -168,14 +168,13 @@ class _Layout:
         if isinstance(eqn, Delay) or self.graph.recurrent[node] is not None:
             return False
         varies = [bool(among(operand, self.varying)) for operand in eqn.invars]
-        # What is much larger than the state costs more to store than a short sum does again.
-        wide = _size(eqn.outvars) > WIDE * self.carried > 0
         if eqn.primitive.name == "gather":
-            return varies == [False, True] and not wide
+            return varies == [False, True] and not _is_wide(eqn, self.program)
         return (
             eqn.primitive.name in PRODUCTS
             and varies.count(True) == 1
-            and contraction(eqn) >= (SHORTEST_WIDE_CONTRACTION if wide else SHORTEST_CONTRACTION)
+            and contraction(eqn) >= SHORTEST_CONTRACTION
+            and not _is_wide(eqn, self.program)
         )
 
     def _consumers(self) -> dict[int, set[int]]:
@@ -278,6 +277,14 @@ class _Layout:
         for node in members:
             add(node)
         return sorted(chosen) if ordered else list(chosen)
+
+
+def _is_wide(eqn: Equation, program: Program) -> bool:
+    """Whether a result is so much larger than the state that to store it takes longer than it."""
+    if eqn.primitive.name in PRODUCTS and contraction(eqn) >= SHORTEST_WIDE_CONTRACTION:
+        return False
+    state = _size(v for i, v in enumerate(program.carry) if i not in program.held)
+    return _size(eqn.outvars) > WIDE * state > 0
 
 
 def _size(atoms: Iterable[Atom]) -> int:

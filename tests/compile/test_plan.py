@@ -184,10 +184,74 @@ def test_rbg_bits_stay_in_the_loop_and_threefry_bits_need_not():
 def test_long_sequences_on_a_cpu_run_in_blocks():
     params = tuple(jax.ShapeDtypeStruct(s, jnp.float32) for s in [(128, 512), (128, 512), (512,)])
     state = (jax.ShapeDtypeStruct((32, 128), jnp.float32),) * 2
-    for length, block in [(8, None), (32, None), (128, 32), (100, 25), (127, None)]:
+    for length, block in [(8, None), (32, None), (37, None), (100, 25), (127, 32), (128, 32)]:
         xs = jax.ShapeDtypeStruct((length, 32, 128), jnp.float32)
         assert plan(wide_lstm, params, state, xs).block == block
         assert plan(wide_lstm, params, state, xs, block=None).block is None
+
+
+def test_a_mapped_step_is_planned_for_all_its_rows():
+    """One row alone needs no blocks; 64 of them do, whatever else is done to them."""
+    params = tuple(jax.ShapeDtypeStruct(s, jnp.float32) for s in [(128, 512), (128, 512), (512,)])
+    xs = jax.ShapeDtypeStruct((64, 256, 128), jnp.float32)
+
+    def forward(run, params, xs):
+        state = (jnp.zeros(128, jnp.float32),) * 2
+        return jax.vmap(lambda x: run(wide_lstm, params, state, x)[1])(xs)
+
+    ours, theirs = (
+        jax.jit(functools.partial(forward, run)).lower(params, xs).compile().memory_analysis()
+        for run in (scan, plain)
+    )
+    assert ours.temp_size_in_bytes < 3 * theirs.temp_size_in_bytes
+    alone = jax.make_jaxpr(functools.partial(forward, scan))
+    rows = jax.ShapeDtypeStruct((1, 256, 128), jnp.float32)
+    assert [str(alone(params, some)).count(" scan[") for some in (rows, xs)] == [1, 2]
+
+
+def test_what_is_much_larger_than_the_state_stays_in_the_loop():
+    """A matrix looked up, or made, for each row; not what is as large as the state."""
+
+    def switched(p, h, z):
+        h = jnp.tanh(jnp.einsum("bij,bj->bi", p[0][z], h) + p[1][z])
+        return h, h
+
+    def made(p, h, x):
+        h = jnp.tanh(jnp.einsum("bij,bj->bi", (x @ p).reshape(*h.shape, -1), h))
+        return h, h
+
+    def bytes_of(run, step, *args):
+        compiled = jax.jit(lambda *args: run(step, *args)).lower(*args).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    table, h, xs = normal(1, 4, 32, 32), normal(2, 3, 32), normal(3, 200, 3, 2)
+    tokens = jnp.zeros((200, 3), jnp.int32)
+    for step, args in (
+        (switched, ((table, table[0]), h, tokens)),
+        (made, (normal(4, 2, 32 * 32), h, xs)),
+    ):
+        assert bytes_of(scan, step, *args) < 3 * bytes_of(plain, step, *args) + 400_000
+        check_step(scan, step, *args[:2], args[2][:4])
+    looked_up = plan(switched, (table, table[0]), h, tokens).components[0]
+    assert looked_up.kind == "parallel"
+    assert 1 <= looked_up.kept / (200 * h.nbytes) < 1.1
+
+
+def test_convolutions_are_not_done_in_blocks():
+    """In the body of a loop XLA runs one of many steps many times slower than outside."""
+
+    def step(p, h, x):
+        convolve = functools.partial(
+            lax.conv_general_dilated, window_strides=(1, 1), padding="SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )  # fmt: skip
+        h = jnp.tanh(convolve(x, p) + convolve(h, p))
+        return h, h
+
+    shapes = (3, 3, 16, 16), (2, 32, 32, 16), (100, 2, 32, 32, 16)
+    found = plan(step, *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes))
+    assert found.block is None
+    assert found.components[-1].deferred == (shapes[0],)
 
 
 def test_more_than_fits_is_not_kept():
