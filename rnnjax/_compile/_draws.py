@@ -31,26 +31,26 @@ def carried_draws(program: Program) -> Program:
     """The program with such draws among its carries; `Program.first` makes their first values."""
     maker = {v: eqn for eqn in program.eqns for v in eqn.outvars}
     for before, key in zip(program.carry, program.next, strict=True):
-        if (restarts := _restarts(maker, key, before)) is not None:
-            program = _carried(program, before, key, restarts)
+        if isinstance(key, Var) and (flag := _restarts(maker, key, before)) is not None:
+            program = _carried(program, before, key, flag)
     return program
 
 
-def _restarts(maker: Mapping[Any, Equation], key: Atom, before: Var) -> Var | None:
+def _restarts(maker: Mapping[Var, Equation], key: Var, before: Var) -> Atom | None:
     """The flag of `key = select(flag, new key, before)`; None if the key is anything else."""
-    wrapped = maker.get(key) if isinstance(key, Var) else None
-    if wrapped is None or wrapped.primitive.name != "random_wrap":
-        return None
-    chosen = maker.get(wrapped.invars[0])
-    if chosen is None or chosen.primitive.name != "select_n":
-        return None
-    flag, kept, _ = chosen.invars  # the first is taken where the flag is False
-    data = maker.get(kept)
-    kept_as_it_was = data is not None and data.primitive.name == "random_unwrap"
-    return flag if kept_as_it_was and data.invars[0] is before else None
+
+    def made(atom: Atom, primitive: str) -> list[Atom]:
+        eqn = maker.get(atom) if isinstance(atom, Var) else None
+        return eqn.invars if eqn is not None and eqn.primitive.name == primitive else []
+
+    for data in made(key, "random_wrap"):
+        match made(data, "select_n"):  # which takes the first where the flag is False
+            case [flag, kept, _] if made(kept, "random_unwrap") == [before]:
+                return flag
+    return None
 
 
-def _carried(program: Program, before: Var, key: Var, restarts: Var) -> Program:
+def _carried(program: Program, before: Var, key: Var, flag: Atom) -> Program:
     drawn = _drawn_from(program, key)
     if not any(eqn.primitive.name == "random_bits" for eqn in drawn):
         return program
@@ -65,11 +65,11 @@ def _carried(program: Program, before: Var, key: Var, restarts: Var) -> Program:
             env.update(zip(eqn.outvars, apply(eqn, *read(env, inputs(eqn))), strict=True))
         return read(env, wanted)
 
-    def again(restarts: Any, key: Any, *carried: Any) -> list[Any]:
-        return lax.cond(restarts.any(), draw, lambda _: list(carried), key)
+    def again(flag: Any, key: Any, *carried: Any) -> list[Any]:
+        return lax.cond(flag.any(), draw, lambda _: list(carried), key)
 
     key_var, carried = key, [like(v) for v in wanted]
-    eqns, now = express(again, restarts, key, *carried)
+    eqns, now = express(again, flag, key, *carried)
     at = next(i for i, eqn in enumerate(others) if key in eqn.outvars) + 1
     env = dict(zip(wanted, now, strict=True))
     after = [e.replace(invars=list(substitute(env, e.invars))) for e in others[at:]]

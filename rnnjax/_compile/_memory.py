@@ -11,7 +11,6 @@ is made for a step hangs on the step itself and is gone when it is.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import types
 import weakref
@@ -119,7 +118,7 @@ def in_sight(*roots: Any) -> list[Any] | None:
             pass
         elif hasattr(value, "__wrapped__"):  # under jit
             todo.append(value.__wrapped__)
-        elif dataclasses.is_dataclass(value) and value.__dataclass_params__.frozen:
+        elif getattr(getattr(value, "__dataclass_params__", None), "frozen", False):
             todo += vars(value).values()
         else:
             return None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import jax
 from jax.export import is_symbolic_dim
 
 from rnnjax._cell import natural
@@ -35,6 +37,12 @@ class Options:
             raise ValueError(f"block must be 'auto', None or an int, got {self.block!r}")
         if isinstance(self.block, int) and self.block < 1:
             raise ValueError(f"block must be at least 1 step, got {self.block}")
+
+
+def steps(xs: Any, length: int | None) -> int:
+    """T: that of xs, or as told where xs has no leaves."""
+    leaves: list[Any] = jax.tree.leaves(xs)
+    return leaves[0].shape[0] if leaves else length or 0
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from rnnjax._compile._explain import Plan
-from rnnjax._compile._options import Options
+from rnnjax._compile._options import Options, steps
 from rnnjax._compile._static import Step
 
 
@@ -17,16 +17,11 @@ def scan(step: Step, params: Any, state: Any, xs: Any, options: Options) -> tupl
     body = functools.partial(step, params)
     how = options.length, options.reverse, options.loop_unroll
     # With jit disabled a scan of no steps does not know the types of its outputs.
-    with jax.disable_jit(jax.config.jax_disable_jit and _steps(xs, options) != 0):  # pyright: ignore
+    with jax.disable_jit(jax.config.jax_disable_jit and steps(xs, options.length) != 0):  # pyright: ignore
         return jax.lax.scan(body, state, xs, *how)
 
 
 def plan(xs: Any, options: Options) -> Plan:
     """That nothing is restructured, on a JAX that the compiler does not understand."""
     why = f"JAX {jax.__version__} is not understood: plain lax.scan"
-    return Plan((), _steps(xs, options), "all", None, why)
-
-
-def _steps(xs: Any, options: Options) -> int:
-    leaves = jax.tree.leaves(xs)
-    return leaves[0].shape[0] if leaves else options.length or 0
+    return Plan((), steps(xs, options.length), "all", None, why)

@@ -30,6 +30,7 @@ from jax.extend.core import (
 from jax.interpreters import ad
 
 from rnnjax._compile._jax import scan_equation
+from rnnjax._compile._options import steps
 from rnnjax._compile._static import Step
 
 Atom = Var | Literal
@@ -121,14 +122,15 @@ def trace(
     """Traces `lax.scan(partial(step, params), state, xs)`, calling `step` as often as it does."""
 
     def plain(params, state, xs):
-        return lax.scan(functools.partial(step, params), state, xs, length, reverse, unroll)
+        # It takes no length that is a symbol; it takes the same from xs.
+        told = length if isinstance(length, int) else None
+        return lax.scan(functools.partial(step, params), state, xs, told, reverse, unroll)
 
     closed, shapes = jax.make_jaxpr(plain, return_shape=True)(params, state, xs)
     found = scan_equation(closed, state, xs)
-    times = [leaf.shape[0] for leaf in jax.tree.leaves(xs)]
     return Traced(
         program=_program(found.body, found.fixed, found.carries),
-        length=times[0] if times else length,
+        length=steps(xs, length),
         reverse=reverse,
         loop_unroll=unroll,
         effects=bool(closed.effects) or bool(found.body.effects),
