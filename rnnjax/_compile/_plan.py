@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+from jax.core import Tracer
 from jax.custom_batching import custom_vmap
 
 from rnnjax._compile._primitives import (
@@ -161,7 +162,7 @@ def mapped_rows(tree: Any) -> int:
     def rows_of(leaf: Any) -> int:
         found = 1
         # What `jit` traces is not mapped as far as anyone can know, and would keep what is done.
-        if not isinstance(leaf, jax.core.Tracer) or type(leaf).__name__ == "DynamicJaxprTracer":
+        if not isinstance(leaf, Tracer) or type(leaf).__name__ == "DynamicJaxprTracer":
             return found
 
         @custom_vmap

@@ -106,7 +106,7 @@ class Context:
         """What is made of products outside any recurrence, for all of time at once."""
         found: set[Var] = set()
         for eqn in program.eqns:
-            alone = [among(operand, self.varying) for operand in eqn.invars].count(True) == 1
+            alone = sum(among(operand, self.varying) for operand in eqn.invars) == 1
             if self.recurrence(eqn.outvars[0]) is None and (
                 (eqn.primitive.name in PRODUCTS and alone)
                 or any(among(operand, found) for operand in eqn.invars)
@@ -185,7 +185,8 @@ def transpose_before(context: Context, eqn: Equation) -> Replacement | None:
         numbers = tuple(pair[::-1] for pair in options.pop("dimension_numbers"))
         if isinstance(options["precision"], tuple):
             options["precision"] = options["precision"][::-1]
-        return lax.dot_general(*operands[::-1], numbers, **options)
+        lhs, rhs = operands
+        return lax.dot_general(rhs, lhs, numbers, **options)
 
     return _rebuilt(tree, lambda value: value, transposed)
 
