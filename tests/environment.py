@@ -4,6 +4,7 @@ The programs of a test run once or twice, so to optimise them takes longer than 
 keeps them, for all processes of a run and for the next one.
 """
 
+import importlib.metadata
 import os
 import pathlib
 
@@ -14,6 +15,12 @@ SETTINGS = {
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     "KERAS_BACKEND": "jax",  # keras reads it once
 }
+
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+    # A quarter of the time again; later releases do not know the first of them.
+    SETTINGS["XLA_FLAGS"] = (
+        "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    )
 
 for name, value in SETTINGS.items():
     os.environ.setdefault(name, value)

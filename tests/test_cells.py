@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 from cases import CELLS, FEW
 from oracles import assert_bitwise, assert_close, is_key
+from tracing import traces
 
 import rnnjax
 from rnnjax._combine._weights import change_recurrent
@@ -118,43 +119,34 @@ def test_a_cell_is_a_static_argument_of_jit(name):
     assert_close(run(cell, params, state, xs), rnnjax.unroll(cell, params, state, xs))
 
 
-def counted(cell):
-    """The cell, made by hand, and a list that grows when its step is called."""
-    calls = []
-
-    def step(params, state, x):
-        calls.append(x)
-        return cell.step(params, state, x)
-
-    return dataclasses.replace(cell, step=step), calls
+def renewed(cell):
+    """The cell made by hand, for which nothing has been traced yet."""
+    return dataclasses.replace(cell, step=lambda *args: cell.step(*args))
 
 
 @few
 @pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
 def test_a_second_call_does_not_call_step(name, jit):
     cell, params, state, xs = setup(name)
-    cell, calls = counted(cell)
-    lengths = jnp.array([3, 1])
-    run = functools.partial(rnnjax.unroll, cell)
+    run = functools.partial(rnnjax.unroll, renewed(cell))
     run = jax.jit(run) if jit else run
-    run(params, state, xs, lengths=lengths)
-    assert calls
-    traced = len(calls)
-    for scale in (1, 2):  # values may change, shapes may not
-        run(jax.tree.map(lambda a: a * scale, params), state, xs, lengths=lengths // scale)
-    assert len(calls) == traced
-    run(params, state, xs[:2], lengths=lengths // 2)
-    assert len(calls) > traced
+    lengths, others = jnp.array([3, 1]), jax.tree.map(lambda a: a * 2, params)
+    half, fewer = xs[:2], lengths // 2
+    with traces(anything=True):
+        run(params, state, xs, lengths=lengths)
+    with traces(anything=False):  # values may change, shapes may not
+        run(others, state, xs, lengths=fewer)
+    with traces(anything=True):
+        run(params, state, half, lengths=fewer)
 
 
 def test_gradients_of_a_second_eager_call_do_not_call_step():
     cell, params, state, xs = setup("lstm")
-    cell, calls = counted(cell)
+    cell = renewed(cell)
     grad = jax.grad(lambda params: rnnjax.unroll(cell, params, state, xs)[1].sum())
     grad(params)
-    traced = len(calls)
-    grad(params)
-    assert len(calls) == traced
+    with traces(anything=False):
+        grad(params)
 
 
 # --- dtypes --------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ class Context:
         """What is made of products outside any recurrence, for all of time at once."""
         found: set[Var] = set()
         for eqn in program.eqns:
-            alone = sum(map(bool, (among(v, self.varying) for v in eqn.invars))) == 1
+            alone = sum(among(operand, self.varying) for operand in eqn.invars) == 1
             if self.recurrence(eqn.outvars[0]) is None and (
                 (eqn.primitive.name in PRODUCTS and alone)
                 or any(among(operand, found) for operand in eqn.invars)

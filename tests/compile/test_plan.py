@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from jax import lax
+from tracing import traces
 
 import rnnjax
 from rnnjax._compile import plan, scan
