@@ -133,8 +133,8 @@ FAULTS = [
     Fault(
         "unroll: lengths off by one",
         UNROLL,
-        "< lengths.astype(int)",
-        "<= lengths.astype(int)",
+        "times(time, batch) < jnp.minimum(",
+        "times(time, batch) <= jnp.minimum(",
         RELATIONS,
     ),
     Fault(
@@ -183,7 +183,7 @@ FAULTS = [
     Fault(
         "unroll: reverse resets in forward order",
         UNROLL,
-        "_reversed_resets(resets, valid) if reverse else resets",
+        '_reversed_resets(resets, valid) if told["reverse"] else resets',
         "resets",
         RELATIONS,
     ),
@@ -327,9 +327,30 @@ FAULTS = [
     Fault(
         "training: truncated inside the window",
         UNROLL,
-        "new, y = cell.step(params, begin, x)",
-        "new, y = cell.step(params, jax.lax.stop_gradient(begin), x)",
+        "cell.step(params, joined(begin, held), x)",
+        "cell.step(params, joined(jax.lax.stop_gradient(begin), held), x)",
         ("tests/train/test_step.py", "-k", "full_back_propagation"),
+    ),
+    Fault(
+        "unroll: a reset clears what is held",
+        UNROLL,
+        "joined(begin, held), x)",
+        "joined(begin, held if reset is None else jax.tree.map(jnp.zeros_like, held)), x)",
+        ("tests/test_held.py", "-k", "resets"),
+    ),
+    Fault(
+        "unroll: rekey draws what is held",
+        CELL,
+        "    state, held = parted(state)\n    leaves",
+        "    held = parted(state)[1]\n    leaves",
+        ("tests/test_held.py", "-k", "stack"),
+    ),
+    Fault(
+        "unroll: a cell that nobody holds is kept",
+        "rnnjax/_compile/_memory.py",
+        "        return weakref.ref(value)",
+        "        return lambda: value",
+        ("tests/compile/test_memory.py", "-k", "nobody"),
     ),
     Fault(
         "unroll: a step on padding begins from whatever state is held",
