@@ -180,7 +180,8 @@ def valid_steps(
     """Which steps are real, [T, *B]: those before the length that the mask allows; None for all."""
     if lengths is None:
         return mask
-    largest = min(jnp.iinfo(lengths.dtype).max, jnp.iinfo(int).max)  # of uint32, beyond int32
+    # Those of uint32 go beyond int32.
+    largest = min(jnp.iinfo(dtype).max for dtype in (lengths.dtype, jnp.result_type(int)))
     within = times(time, batch) < jnp.minimum(lengths, largest).astype(int)[None]
     return within if mask is None else mask & within
 

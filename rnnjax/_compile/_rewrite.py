@@ -37,6 +37,9 @@ Replacement = tuple[list[Equation], tuple[Atom, ...]]
 
 _SUMS = frozenset({"add", "add_any"})
 
+# What brings a bias to the shape of a sum.
+_REPEATED = frozenset({"broadcast_in_dim", "convert_element_type", "reshape"})
+
 
 def rewrite(program: Program) -> Program:
     """Applies all rules until nothing changes."""
@@ -252,7 +255,7 @@ def _prescribed(precision: Any) -> bool:
 
 
 def reassociated_sum(context: Context, eqn: Equation) -> Replacement | None:
-    """`(x W + h U) + z V = (x W + z V) + h U`: the products outside are added outside.
+    """`(x W + h U) + b = (x W + b) + h U`: products outside are added outside, and a bias to them.
 
     Nothing else changes its place: `(z + c) - c`, with a large c, is a way to round.
     """
@@ -280,26 +283,46 @@ def reassociated_sum(context: Context, eqn: Equation) -> Replacement | None:
             rest[-1:] = made.invars[::-1]
         else:
             addends.append(rest.pop())
-    outside = [term for term in addends if among(term, context.multiplied)]
-    if len(outside) < 2 or len(addends) < 3:
+    products = [term for term in addends if among(term, context.multiplied)]
+    outside = products + [term for term in addends if _is_bias(context, term)]
+    if not products or len(outside) < 2 or len(addends) < 3:
         return None
 
     def regrouped(*values: Any) -> Any:
         return functools.reduce(operator.add, values)
 
-    inside = [term for term in addends if not among(term, context.multiplied)]
+    inside = [term for term in addends if not any(term is moved for moved in outside)]
     return express(regrouped, *outside, *inside)
 
 
 def _is_sum(context: Context, eqn: Equation) -> bool:
-    """Whether an equation adds, in a recurrence, what changes over time, in full precision."""
+    """Whether an equation adds in a recurrence, in full precision, what may change its place."""
     return (
         eqn.primitive.name in _SUMS
         and context.recurrence(eqn.outvars[0]) is not None
-        and all(among(term, context.varying) for term in eqn.invars)
+        and all(among(v, context.varying) or _is_bias(context, v) for v in eqn.invars)
         and jnp.issubdtype(type_of(eqn.outvars[0]).dtype, jnp.inexact)
         and not is_narrow(eqn.outvars[0])
     )
+
+
+def _is_bias(context: Context, atom: Atom) -> bool:
+    """Whether a term is an array that is the same at every step and is added, and no more.
+
+    What is to round a sum is a number, or is taken off again.
+    """
+    if not isinstance(atom, Var) or atom in context.varying:
+        return False
+    while True:
+        users = context.users(atom) or ()
+        if not all(user.primitive.name in _SUMS | _REPEATED for user in users):
+            return False
+        made = context.maker(atom)
+        if made is None or made.primitive.name not in _REPEATED:
+            return bool(users) and type_of(atom).ndim > 0
+        (atom, *_) = made.invars
+        if not isinstance(atom, Var):
+            return False
 
 
 def cut_before(context: Context, eqn: Equation) -> Replacement | None:
