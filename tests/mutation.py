@@ -512,6 +512,10 @@ def misplaced(faults: list[Fault]) -> list[str]:
     ]
 
 
+# How many faults CI plants: some three and a half CPU seconds each.
+MOST = 60
+
+
 def changed() -> set[str]:
     """The files that differ from the last landing: from where this branch left main, or, on main
     itself and where there is none, from the last twenty commits."""
@@ -529,14 +533,18 @@ def changed() -> set[str]:
 
 
 def of_this_change(faults: list[Fault]) -> list[Fault]:
-    """The faults of the files that were changed, or whose tests were; one of every other file."""
-    files, chosen, met = changed(), [], set()
+    """One fault of every file, then those of the files that were changed, or whose tests were; as
+    many as CI has the time for. A change of everything is for `make mutation`."""
+    files, first, others = changed(), {}, []
     for fault in faults:
-        touched = any(f == fault.file or f.startswith(fault.tests[0]) for f in files)
-        if touched or fault.file not in met:
-            chosen.append(fault)
-        met.add(fault.file)
-    return chosen
+        if first.setdefault(fault.file, fault) is not fault and any(
+            f == fault.file or f.startswith(fault.tests[0]) for f in files
+        ):
+            others.append(fault)
+    chosen = [*first.values(), *others]
+    if len(chosen) > MOST:
+        print(f"{len(chosen) - MOST} faults of changed files are left to `make mutation`")
+    return chosen[:MOST]
 
 
 def plant(fault: Fault) -> tuple[int, float]:

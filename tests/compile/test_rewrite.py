@@ -133,12 +133,13 @@ def test_a_sum_that_rounds_keeps_its_order():
     """`(z + c) - c`, with a large c, rounds z: nothing may leave that sum, or join it."""
 
     def step(p, h, x):
-        w, c = p
+        w, c, row = p
         u, v, z = x @ w, jnp.sin(x) @ w, h @ w
-        rounded = [(4 * z + c) + -c, (u + z + c) - c, u + ((z + c) + -c) + v]
+        rounded = [(4 * z + c) + -c, (u + z + c) - c, u + ((z + c) + -c) + v, (u + z + row) - row]
         return jnp.tanh(sum(map(jnp.sin, rounded))), rounded
 
-    args = step, (normal(1, H, H), jnp.asarray(1.5 * 2.0**52)), H0, XS
+    c = jnp.asarray(1.5 * 2.0**52)
+    args = step, (normal(1, H, H), c, jnp.full((1, H), c)), H0, XS
     assert_same(scan(*args), plain(*args))
 
 
