@@ -68,10 +68,19 @@ def remembered(step: Any, static: Static, make: Callable[[Callable[[], Any]], An
     def get() -> Any:
         return types.MethodType(function, alive()) if function else alive()
 
-    if len(seen) != len(sight) or any(a() is not b for a, b in zip(seen, sight, strict=True)):
+    if len(seen) != len(sight) or not all(_same(a(), b) for a, b in zip(seen, sight, strict=True)):
         made = make(get)
         owned[function, static] = [_reference(value) for value in sight], made
     return made
+
+
+def _same(before: Any, now: Any) -> bool:
+    """Whether a value is what it was: the same object, or an equal number or text.
+
+    -0.0 is not 0.0, nor 1 True.
+    """
+    plain = type(before) is type(now) and isinstance(now, float | complex | int | str | bytes)
+    return before is now or (plain and repr(before) == repr(now))
 
 
 def _reference(value: Any) -> Callable[[], Any]:
@@ -89,7 +98,7 @@ def in_sight(*roots: Any) -> list[Any] | None:
       *roots: Functions, methods, partials, cells, and what may be given to them.
 
     Returns:
-      The objects, in the order in which they are met. Where each `is` what it was, nothing has
+      The objects, in the order in which they are met. Where each is what it was, nothing has
       changed: what may change in place (a list, a dict) is followed by all that it holds.
     """
     found: list[Any] = []

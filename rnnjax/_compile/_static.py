@@ -17,12 +17,11 @@ class Static:
 
     Attributes:
       tree: The structure of `params`.
-      leaves: For each leaf its type, its text if it is a number (0.0 equals -0.0 and is another),
-        and itself; or None where an array belongs.
+      leaves: Each leaf in a tuple of its own, or None where an array belongs.
     """
 
     tree: Any
-    leaves: tuple[tuple[type, str, Any] | None, ...]
+    leaves: tuple[tuple[Any] | None, ...]
 
     @classmethod
     def of(cls, params: Any) -> tuple[list[Any], Static]:
@@ -34,18 +33,18 @@ class Static:
                     f"params{jax.tree_util.keystr(path)} is a {type(leaf).__name__}, which is no "
                     "array and has no hash; close over it in step, or pass an array or a tuple"
                 )
-        leaves = tuple(None if _is_array(leaf) else _exact(leaf) for _, leaf in named)
+        leaves = tuple(None if _is_array(leaf) else (leaf,) for _, leaf in named)
         return [leaf for _, leaf in named if _is_array(leaf)], cls(tree, leaves)
 
     def values(self) -> list[Any]:
         """The leaves that are no arrays."""
-        return [leaf[-1] for leaf in self.leaves if leaf is not None]
+        return [leaf[0] for leaf in self.leaves if leaf is not None]
 
     def joined(self, arrays: Iterable[Any]) -> Any:
         """`params` again, of these arrays."""
         rest = iter(arrays)
         return self.tree.unflatten(
-            [next(rest) if leaf is None else leaf[-1] for leaf in self.leaves]
+            [next(rest) if leaf is None else leaf[0] for leaf in self.leaves]
         )
 
     def bound(self, step: Step) -> Step:
@@ -55,10 +54,6 @@ class Static:
             return step(self.joined(arrays), state, x)
 
         return bound
-
-
-def _exact(leaf: Any) -> tuple[type, str, Any]:
-    return type(leaf), repr(leaf) if isinstance(leaf, float | complex) else "", leaf
 
 
 def _is_array(leaf: Any) -> bool:

@@ -60,7 +60,7 @@ def overlapping(p, h, x):
     w_x, w_h, b = p
     u, z = x @ w_x + b, h @ w_h[:, : 3 * H]
     left, right = jnp.tanh(z[:, : 2 * H] + u[:, : 2 * H]), jnp.tanh(z[:, H:] + u[:, 2 * H :])
-    h = left[:, :H] * right[:, H:] + left[:, H:] * right[:, :H]
+    h = jnp.sum((left * right).reshape(*h.shape, 2), axis=-1)
     return h, h
 
 
@@ -138,6 +138,12 @@ def twofold(p, h, x):
     return h, h
 
 
+def unweighted(p, h, x):
+    """The input itself is added to the state's product, then a bias, which stays where it is."""
+    h = jnp.tanh((h @ p[1][:, :H] + x) + p[2][:H])
+    return h, h
+
+
 def feedforward(p, state, x):
     return state, jax.nn.relu(x @ p[0] + p[2])
 
@@ -201,6 +207,7 @@ STEPS = {
     "upcast": (upcast, LOW, H0, XS, 1, 2),
     "leaky": (leaky, P, H0, XS, 1, 2),
     "twofold": (twofold, P, H0, XS, 1, 3),
+    "unweighted": (unweighted, P, H0, XS, 1, 1),
     "feedforward": (feedforward, P, (), XS, 0, 1),
     "attention": (attention, P, MEMORY, XS, 2, 3),
     "rows": (rows, (P[0].T, *P[1:]), H0, XS, 1, 2),

@@ -195,6 +195,15 @@ def test_numbers_among_the_params_reach_the_step_as_they_are():
     assert np.signbit(ys(0.5, -0.0)[1]).all(), "-0.0 equals 0.0 and is another number"
 
 
+def test_equal_numbers_among_the_params_are_not_traced_again():
+    def step(p, h, x):
+        return h + p["rate"] * x, x
+
+    scan(step, {"rate": 0.5, "n": 1000}, H, XS)
+    with traces(anything=False):
+        scan(step, {"rate": float("0.5"), "n": int("1000")}, H, XS)
+
+
 def test_a_cell_that_nobody_holds_is_gone():
     def task(run):
         big, gru = jnp.ones(12345, jnp.float32), rnnjax.gru(3)
