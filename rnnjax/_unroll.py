@@ -63,7 +63,7 @@ def unroll(
       cell: the cell.
       params: its parameters.
       state: the state before the first step, leaves [*B, ...]; None for `cell.initial_state`,
-        without noise.
+        without noise. What it holds (`Held`) may be of any size.
       xs: the inputs [T, *B, ...], a pytree when the cell takes one; None when it takes none.
       length: T; needed when `xs` is None.
       lengths: integers [*B]: steps n..T-1 of a row of length n are padding. Concrete values

@@ -5,6 +5,7 @@ import environment  # noqa: F401  (first, before anything imports jax)
 
 # isort: split
 import os
+import signal
 
 import hypothesis
 import jax
@@ -22,6 +23,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # A shell's & ignores it, and so would what the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(Ledger(config), "ledger")
 
 

@@ -512,8 +512,8 @@ def misplaced(faults: list[Fault]) -> list[str]:
     ]
 
 
-# How many faults CI plants: some three and a half CPU seconds each.
-MOST = 60
+# How many faults CI plants: four and a half CPU seconds each.
+MOST = 40
 
 
 def changed() -> set[str]:
