@@ -114,6 +114,7 @@ def test_an_interrupted_run_loses_no_step_and_says_how_to_go_on(
     assert_same_end(train_language_model(config, resume=True), whole)
 
 
+@pytest.mark.slow
 def test_words_windows_and_dropout_resume_as_well(config, tmp_path, monkeypatch):
     config = dataclasses.replace(
         config, level="word", cut="sliding", dropout=0.5, tied=True, hidden_size=4, layers=2,
