@@ -15,23 +15,24 @@ def mapped_rows(tree: Any) -> int:
     Those that are mapped outside of a `jit` around the call cannot be seen from within.
     """
 
-    def rows_of(leaf: Any) -> int:
-        found = 1
-        # What `jit` traces is not mapped as far as anyone can know, and would keep what is done.
-        if not isinstance(leaf, Tracer) or type(leaf).__name__ == "DynamicJaxprTracer":
-            return found
+    # What `jit` traces is not mapped as far as anyone can know, and would keep what is done.
+    leaves = [
+        leaf
+        for leaf in jax.tree.leaves(tree)
+        if isinstance(leaf, Tracer) and type(leaf).__name__ != "DynamicJaxprTracer"
+    ]
+    found = 1
 
-        @custom_vmap
-        def look(value: Any) -> Any:
-            return value
+    @custom_vmap
+    def look(values: list[Any]) -> list[Any]:
+        return values
 
-        @look.def_vmap
-        def _(size: int, batched: list[bool], value: Any) -> tuple[Any, bool]:
-            nonlocal found
-            found = size * rows_of(value)
-            return value, batched[0]
+    @look.def_vmap
+    def _(size: int, batched: list[list[bool]], values: list[Any]) -> tuple[list[Any], list[bool]]:
+        nonlocal found
+        found = size * mapped_rows(values)
+        return values, batched[0]
 
-        look(jax.lax.stop_gradient(leaf))
-        return found
-
-    return max(map(rows_of, jax.tree.leaves(tree)), default=1)
+    if leaves:
+        look(jax.lax.stop_gradient(leaves))
+    return found

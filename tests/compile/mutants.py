@@ -163,7 +163,7 @@ MUTANTS = [
     (
         "compiler: a mapped step is planned for one row",
         _file("mapped"),
-        "found = size * rows_of(value)",
+        "found = size * mapped_rows(values)",
         "pass",
         ("tests/compile/test_plan.py", "-k", "mapped_step"),
     ),
