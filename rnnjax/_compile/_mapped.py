@@ -14,7 +14,6 @@ def mapped_rows(tree: Any) -> int:
 
     Those that are mapped outside of a `jit` around the call cannot be seen from within.
     """
-
     # What `jit` traces is not mapped as far as anyone can know, and would keep what is done.
     leaves = [
         leaf
