@@ -1,4 +1,4 @@
-"""The contract, over every cell of `cases.CELLS`."""
+"""The cells of `cases.CELLS`: what `check_cell`, in test_testing.py, does not ask of them."""
 
 import dataclasses
 import functools
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from cases import CELLS, FEW
-from oracles import assert_bitwise, assert_close, is_key
+from oracles import assert_bitwise, assert_close
 from tracing import traces
 
 import rnnjax
@@ -28,60 +28,6 @@ def setup(name, batch=BATCH, key=KEY):
         cases.state(name, params, batch, key),
         cases.inputs(name, (T, *batch)),
     )
-
-
-@each
-def test_bare_scan_and_loop_of_steps_equal_unroll(name):
-    cell, params, state, xs = setup(name)
-    want = rnnjax.unroll(cell, params, state, xs)
-    assert_close(jax.lax.scan(functools.partial(cell.step, params), state, xs), want)
-
-    ys = []
-    for x in xs:
-        state, y = cell.step(params, state, x)
-        ys.append(y)
-    assert_close((state, jnp.stack(ys)), want)
-
-
-@each
-@pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
-def test_state_has_the_batch_shape_and_keeps_its_type(name, batch):
-    cell, params, _, xs = setup(name, batch)
-    fresh = cell.initial_state(params, batch, key=KEY)
-
-    def types(tree):
-        return jax.tree.map(jax.typeof, tree)
-
-    assert all(leaf.shape[: len(batch)] == batch for leaf in jax.tree.leaves(fresh))
-    after, y = cell.step(params, fresh, xs[0])
-    assert types(after) == types(fresh)
-    assert y.shape[: len(batch)] == batch
-
-
-@each
-def test_same_tree_with_and_without_a_key(name):
-    cell, params, _, _ = setup(name)
-    with_key, without = (cell.initial_state(params, BATCH, key=k) for k in (KEY, None))
-    assert jax.tree.structure(with_key) == jax.tree.structure(without)
-    for a, b in zip(jax.tree.leaves(with_key), jax.tree.leaves(without), strict=True):
-        if is_key(a):
-            assert (a.shape, b.shape) == ((*BATCH, 1), (*BATCH, 0))
-        else:
-            assert_bitwise(a, b)
-
-
-@each
-def test_state_leaves_own_their_buffers(name):
-    cell, params, _, xs = setup(name)
-    state = cell.initial_state(params, BATCH, key=KEY)
-    pointers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state) if not is_key(leaf)]
-    assert len(set(pointers)) == len(pointers)
-    # XLA refuses to be given one buffer twice, and jax warns (an error here) of one it cannot use.
-    step = jax.jit(cell.step, donate_argnums=1)
-    before = jax.tree.leaves(state)
-    after, _ = step(params, state, xs[0])
-    assert all(leaf.is_deleted() for leaf in before)
-    step(params, after, xs[1])
 
 
 @each
@@ -111,7 +57,7 @@ def test_init_is_reproducible_and_follows_the_key(name):
         assert any(bool((x != y).any()) for x, y in zip(a, b, strict=True))
 
 
-@each
+@few
 def test_a_cell_is_a_static_argument_of_jit(name):
     cell, params, state, xs = setup(name)
     assert jax.tree.leaves(cell) == []
@@ -124,7 +70,7 @@ def renewed(cell):
     return dataclasses.replace(cell, step=lambda *args: cell.step(*args))
 
 
-@few
+@pytest.mark.parametrize("name", ["lstm", "stack"])
 @pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
 def test_a_second_call_does_not_call_step(name, jit):
     cell, params, state, xs = setup(name)
@@ -153,8 +99,8 @@ def test_gradients_of_a_second_eager_call_do_not_call_step():
 
 
 @few
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_half_precision_params_with_f32_inputs_keep_the_carry(name, dtype):
+def test_float16_params_with_f32_inputs_keep_the_carry(name):
+    dtype = jnp.float16
     cell, params, _, xs = setup(name)
     params = jax.tree.map(lambda a: a.astype(dtype), params)
     state, ys = rnnjax.unroll(cell, params, None, xs)

@@ -192,6 +192,7 @@ def test_padded_equals_alone(name, options):
     assert_close(run(*args, **OPTIONS[options]), alone(*args, **OPTIONS[options]))
 
 
+@pytest.mark.slow  # a law of the kit, too
 @pytest.mark.parametrize("name", [name for name in CELLS if name not in ("lstm", "language-model")])
 def test_padded_equals_alone_for_the_other_cells(name):
     args = setup(name)

@@ -18,6 +18,10 @@ from .steps import C0, H0, STEPS, XS, B, P, T, elman, lstm
 
 TOL = {"upcast": 1e-5}  # parameters, and so gradients, are float32
 NAMED = pytest.mark.parametrize("name", STEPS)
+IN_BLOCKS = (
+    "masked_stack", "concatenated_lstm", "exposed", "embedded", "delayed", "twofold", "normalised",
+    "attention", "rows",
+)  # fmt: skip
 
 
 def products_in_loops(jaxpr, inside: bool = False) -> int:
@@ -35,7 +39,10 @@ def test_values_and_gradients(name):
     check_step(scan, *STEPS[name][:4], tol=TOL.get(name, 1e-10))
 
 
-@NAMED
+# One step of each kind of graph; the others in the long version.
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=[] if name in IN_BLOCKS else slow) for name in STEPS
+])  # fmt: skip
 @pytest.mark.parametrize(
     "options",
     [
