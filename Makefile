@@ -51,5 +51,5 @@ $(VENV)/bin/python:
 	$(INTERPRETER) -m venv $(VENV)
 
 $(VENV)/%.installed: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check -e '.[$*]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[$*]'
 	touch $@
