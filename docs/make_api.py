@@ -21,7 +21,7 @@ VALUES = {
 GROUPS = {
     "Contract": lambda name, value: name in VALUES or value.__module__ == "rnnjax._cell",
     "Running": lambda name, value: value.__module__.startswith(
-        ("rnnjax._unroll", "rnnjax._compile", "rnnjax._host")
+        ("rnnjax._unroll", "rnnjax._compile", "rnnjax.host")
     ),
     "Cells": lambda name, value: value.__module__.startswith("rnnjax.cells") and name.islower(),
     "Combinators": lambda name, value: (

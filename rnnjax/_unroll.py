@@ -9,18 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._cell import (
-    Array,
-    Cell,
-    Params,
-    PyTree,
-    State,
-    fold_in,
-    is_key,
-    joined,
-    natural,
-    parted,
-)
+from rnnjax._cell import Array, Cell, Params, PyTree, State, joined, parted
 from rnnjax._check import (
     check_call,
     check_carry,
@@ -33,6 +22,8 @@ from rnnjax._compile import scan
 from rnnjax._compile._mapped import mapped_rows
 from rnnjax._compile._memory import remembered
 from rnnjax._compile._static import Static
+from rnnjax._factory import natural
+from rnnjax._noise import fold_in, is_key
 
 
 def unroll(

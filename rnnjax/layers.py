@@ -13,21 +13,13 @@ from typing import Annotated, Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import (
-    Array,
-    Cell,
-    InitFn,
-    Params,
-    PyTree,
-    Recipe,
-    Size,
-    State,
-    as_spec,
-    cell_factory,
-    rekey,
-)
-from rnnjax._check import checked_rows, sequence_sizes
+from rnnjax._cell import Array, Cell, InitFn, Params, PyTree, State, as_spec
+from rnnjax._check import checked_rows, require_cell, sequence_sizes
+from rnnjax._combine._common import Inner
+from rnnjax._combine._parts import Parts
 from rnnjax._combine.parallel import Merge, merged
+from rnnjax._factory import Recipe, Size, cell_factory
+from rnnjax._noise import rekey
 from rnnjax._unroll import select_rows, unroll, valid_steps
 
 
@@ -88,8 +80,12 @@ class Layer(Recipe):
         return lengths // factor + (lengths % factor > 0).astype(lengths.dtype)
 
 
+def _cell_or_none(what: str, value: Any) -> Cell | None:
+    return None if value is None else require_cell(what, value)
+
+
 @cell_factory
-def recurrent(cell: Cell) -> Layer:
+def recurrent(cell: Inner) -> Layer:
     """Runs a cell forwards in time: `rnnjax.unroll` as a layer.
 
     Args:
@@ -109,12 +105,11 @@ def recurrent(cell: Cell) -> Layer:
       >>> ys.shape
       (5, 2, 4)
     """
-    _require_cell("recurrent: cell", cell)
     return Layer(name=f"recurrent({cell.name})", init=cell.init, apply=_runner(cell))
 
 
 class BidirectionalParams(NamedTuple):
-    """Parameters of `bidirectional`, or its states.
+    """Parameters of `bidirectional`, its states, or the outputs that it leaves separate.
 
     Attributes:
       forward: those of the cell that runs forwards in time.
@@ -127,8 +122,8 @@ class BidirectionalParams(NamedTuple):
 
 @cell_factory
 def bidirectional(
-    forward: Cell,
-    backward: Cell | None = None,
+    forward: Inner,
+    backward: Annotated[Cell | None, _cell_or_none] = None,
     *,
     merge: Merge = "concat",
 ) -> Layer:
@@ -146,7 +141,7 @@ def bidirectional(
       backward: the cell that runs backwards; None for one equal to `forward`. Its parameters are
         its own in any case.
       merge: how the outputs meet: "concat" along the features, "sum", "mean", or "separate" for
-        the pair (forward, backward).
+        a `BidirectionalParams` of them.
 
     Returns:
       A Layer whose parameters and state are `BidirectionalParams`.
@@ -168,16 +163,14 @@ def bidirectional(
       Processing 45(11), 1997.
     """
     backward = forward if backward is None else backward
-    _require_cell("bidirectional: forward", forward)
-    _require_cell("bidirectional: backward", backward)
     name = f"bidirectional({', '.join(dict.fromkeys((forward.name, backward.name)))})"
-    cells = BidirectionalParams(forward, backward)
-    run = BidirectionalParams(_runner(forward), _runner(backward, reverse=True))
+    parts = Parts.of("bidirectional", (), {"forward": forward, "backward": backward})
+    runs = _runner(forward), _runner(backward, reverse=True)
 
     def init(key: Array, x_spec: PyTree) -> BidirectionalParams:
-        keys = jax.random.split(key)
+        keys = parts.keys(key)
         return BidirectionalParams(
-            *(cell.init(k, x_spec) for cell, k in zip(cells, keys, strict=True))
+            *(cell.init(k, x_spec) for cell, k in zip(parts.parts, keys, strict=True))
         )
 
     def apply(
@@ -188,14 +181,18 @@ def bidirectional(
         key: Array | None = None,
         **rows: Array | None,
     ) -> tuple[BidirectionalParams, PyTree]:
-        states = (None, None) if state is None else _entries("state", state, 2, name)
-        params = BidirectionalParams(*_entries("params", params, 2, name))
-        keys = (None, None) if key is None else jax.random.split(key)
-        (s_f, y_f), (s_b, y_b) = (
-            run_one(p, xs, state=s, key=k, **rows)
-            for run_one, p, s, k in zip(run, params, states, keys, strict=True)
-        )
-        return BidirectionalParams(s_f, s_b), merged(merge, y_f, y_b)
+        states = (None, None) if state is None else _pair("state", state)
+        every = zip(runs, _pair("params", params), states, parts.keys(key), strict=True)
+        each = [run(p, xs, state=s, key=k, **rows) for run, p, s, k in every]
+        ys = merged(merge, parts, [y for _, y in each])
+        ys = BidirectionalParams(**ys) if merge == "separate" else ys
+        return BidirectionalParams(*(s for s, _ in each)), ys
+
+    def _pair(what: str, value: Any) -> tuple[Any, Any]:
+        if isinstance(value, tuple | list) and len(value) == 2:
+            return tuple(value)
+        got = f"{len(value)} of them" if isinstance(value, tuple | list) else type(value).__name__
+        raise TypeError(f"{what} of {name} must be a BidirectionalParams, got {got}")
 
     return Layer(name=name, init=init, apply=apply)
 
@@ -270,29 +267,38 @@ def _grouped(xs: Array, factor: int) -> Array:
     return jnp.pad(xs, padding).reshape(-(-xs.shape[0] // factor), factor, *xs.shape[1:])
 
 
-def _layers(what: str, value: tuple[Any, ...]) -> tuple[Layer, ...]:
-    if not value:
-        raise ValueError("serial needs at least one layer, got none")
-    for i, layer in enumerate(value):
+def _layers(what: str, value: Any) -> Any:
+    """The layers of `*layers` or `**layers`, cells among them lifted."""
+
+    def lifted(name: int | str, layer: Any) -> Layer:
         if not isinstance(layer, Cell | Layer):
-            raise TypeError(f"{what}[{i}] must be a Layer or a Cell, got {layer!r}")
-    return tuple(recurrent(layer) if isinstance(layer, Cell) else layer for layer in value)
+            raise TypeError(f"{what}[{name}] must be a Layer or a Cell, got {layer!r}")
+        return recurrent(layer) if isinstance(layer, Cell) else layer
+
+    if isinstance(value, dict):
+        return {name: lifted(name, layer) for name, layer in value.items()}
+    return tuple(lifted(i, layer) for i, layer in enumerate(value))
+
+
+Layers = Annotated[Any, _layers]  # of `*layers` and `**named`
 
 
 @cell_factory
-def serial(*layers: Annotated[Any, _layers]) -> Layer:
+def serial(*layers: Layers, **named: Layers) -> Layer:
     """Feeds each layer's whole output sequence to the next.
 
     Lengths and masks follow through layers which shorten the time axis.
 
     Args:
       *layers: Layers, or Cells, which run forwards in time.
+      **named: the same by names of your choice, instead; as in `stack`.
 
     Returns:
-      A Layer whose parameters and state are tuples with one entry a layer.
+      A Layer whose parameters and state are dicts by the names of the layers, or tuples where they
+      have none.
 
     Raises:
-      TypeError: an argument is neither a Layer nor a Cell.
+      TypeError: an argument is neither a Layer nor a Cell, or some have names and some have not.
       ValueError: there is no layer.
 
     Example:
@@ -303,49 +309,40 @@ def serial(*layers: Annotated[Any, _layers]) -> Layer:
       >>> ys.shape, state[1].forward.h.shape
       ((7, 2, 5), (2, 8))
     """
+    parts = Parts.of("serial", layers, named)
 
-    def init(key: Array, x_spec: PyTree) -> tuple:
+    def init(key: Array, x_spec: PyTree) -> PyTree:
         params, x_spec = [], as_spec(x_spec)
-        for i, layer in enumerate(layers):
-            params.append(layer.init(jax.random.fold_in(key, i), x_spec))
+        for layer, k in zip(parts.parts, parts.keys(key), strict=True):
+            params.append(layer.init(k, x_spec))
             x_spec = output_spec(layer, params[-1], x_spec)
-        return tuple(params)
+        return parts.tree(params)
 
     def apply(
-        params: tuple,
+        params: PyTree,
         xs: PyTree,
         *,
-        state: tuple | None = None,
+        state: PyTree | None = None,
         lengths: Array | None = None,
         mask: Array | None = None,
         resets: Array | None = None,
         key: Array | None = None,
-    ) -> tuple[tuple, PyTree]:
-        params = _entries("params", params, len(layers), name)
-        states = (None,) * len(layers)
-        states = states if state is None else _entries("state", state, len(layers), name)
+    ) -> tuple[PyTree, PyTree]:
+        params = parts.entries(f"params of {name}", params)
+        states = [None] * len(params)
+        states = states if state is None else parts.entries(f"state of {name}", state)
         lengths, mask = (None if a is None else jnp.asarray(a) for a in (lengths, mask))
         new = []
-        for i, (layer, p, s) in enumerate(zip(layers, params, states, strict=True)):
-            k = None if key is None else jax.random.fold_in(key, i)
+        for layer, p, s, k in zip(parts.parts, params, states, parts.keys(key), strict=True):
             s, xs = layer.apply(p, xs, state=s, lengths=lengths, mask=mask, resets=resets, key=k)
             new.append(s)
             lengths = None if lengths is None else layer.output_lengths(lengths)
             mask = None if mask is None else _grouped(mask, layer.time_factor).any(axis=1)
-        return tuple(new), xs
+        return parts.tree(new), xs
 
-    name = f"serial({', '.join(layer.name for layer in layers)})"
-    factor = math.prod(layer.time_factor for layer in layers)
+    name = f"serial({parts})"
+    factor = math.prod(layer.time_factor for layer in parts.parts)
     return Layer(name=name, init=init, apply=apply, time_factor=factor)
-
-
-def _entries(what: str, value: Any, count: int, name: str) -> Any:
-    """The value, once it has one entry for each part of a layer."""
-    many = isinstance(value, tuple | list)
-    if not many or len(value) != count:
-        got = f"{len(value)} of them" if many else type(value).__name__
-        raise TypeError(f"{what} of {name} must be a tuple of {count} entries, got {got}")
-    return value
 
 
 def output_spec(layer: Layer, params: Params, x_spec: PyTree) -> PyTree:
@@ -381,8 +378,3 @@ def _runner(cell: Cell, *, reverse: bool = False) -> ApplyFn:
         )
 
     return apply
-
-
-def _require_cell(what: str, value: Any) -> None:
-    if not isinstance(value, Cell):
-        raise TypeError(f"{what} must be a Cell, got {value!r}")

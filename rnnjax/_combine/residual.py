@@ -6,8 +6,9 @@ import dataclasses
 
 import jax
 
-from rnnjax._cell import Array, Cell, Params, PyTree, State, cell_factory
+from rnnjax._cell import Array, Cell, Params, PyTree, State
 from rnnjax._combine._common import Inner
+from rnnjax._factory import cell_factory
 
 
 @cell_factory

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, Size, cell_factory
+from rnnjax._cell import Array, Cell
+from rnnjax._factory import Size, cell_factory
 from rnnjax.initializers import Init, preset
 
 

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from rnnjax._cell import natural
+from rnnjax._factory import natural
 
 PyTree = Any
 

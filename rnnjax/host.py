@@ -8,7 +8,7 @@ import os
 
 import jax
 
-from rnnjax._cell import natural
+from rnnjax._factory import natural
 
 
 def use_cpu_devices(n: int | None = None) -> int:
