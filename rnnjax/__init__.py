@@ -4,6 +4,7 @@ from rnnjax import _export
 from rnnjax import host as host
 from rnnjax._cell import Cell as Cell
 from rnnjax._cell import Held as Held
+from rnnjax._cell import tokens as tokens
 from rnnjax._combine import FeedbackState as FeedbackState
 from rnnjax._combine import HighwayParams as HighwayParams
 from rnnjax._combine import LearnedLeakyParams as LearnedLeakyParams
@@ -36,6 +37,7 @@ from rnnjax._factory import Rate as Rate
 from rnnjax._factory import Size as Size
 from rnnjax._factory import cell_factory as cell_factory
 from rnnjax._fields import decays as decays
+from rnnjax._layer import Layer as Layer
 from rnnjax._noise import noise_keys as noise_keys
 from rnnjax._noise import rekey as rekey
 from rnnjax._noise import set_rates as set_rates
@@ -63,7 +65,6 @@ from rnnjax.cells import lstm as lstm
 from rnnjax.initializers import PRESETS as PRESETS
 from rnnjax.initializers import Initializers as Initializers
 from rnnjax.layers import BidirectionalParams as BidirectionalParams
-from rnnjax.layers import Layer as Layer
 from rnnjax.layers import bidirectional as bidirectional
 from rnnjax.layers import pyramid as pyramid
 from rnnjax.layers import recurrent as recurrent

@@ -74,7 +74,7 @@ class Cell(Recipe):
     Attributes:
       name: how errors, profiles and benchmark rows call it, such as "lstm(256)".
       init: `(key, x_spec) -> params`. `x_spec` describes one unbatched step: a pytree of
-        `jax.ShapeDtypeStruct` (arrays do); an int n means a float vector [n].
+        `jax.ShapeDtypeStruct` (arrays do); an int n means a float vector [n], `tokens()` a symbol.
       initial_state: `(params, batch_shape=(), *, key=None) -> state`. Every leaf is
         [*batch_shape, ...] and owns its buffer (a buffer used twice cannot be donated).
       step: `(params, state, x) -> (state, y)`. Plain equations, without the checks of `unroll`:
@@ -115,10 +115,30 @@ class Cell(Recipe):
     fill: PyTree = 0.0
 
 
+def tokens() -> jax.ShapeDtypeStruct:
+    """The `x_spec` of symbols: one integer a step.
+
+    Returns:
+      A `jax.ShapeDtypeStruct` of shape [].
+
+    Example:
+      >>> import jax, rnnjax
+      >>> params = rnnjax.embed(96, 8).init(jax.random.key(0), rnnjax.tokens())
+      >>> params.table.shape
+      (96, 8)
+    """
+    return jax.ShapeDtypeStruct((), jnp.result_type(int))
+
+
 def as_spec(x_spec: PyTree) -> PyTree:
-    """The spec of one unbatched step as `jax.ShapeDtypeStruct`s; an int n is a float vector [n]."""
+    """The spec of one unbatched step as `jax.ShapeDtypeStruct`s.
+
+    A leaf may be one, an array, an int n for a float vector [n], or a dtype for one number of it.
+    """
 
     def spec(leaf: Any) -> jax.ShapeDtypeStruct:
+        if isinstance(leaf, str | type | np.dtype):
+            leaf = jax.ShapeDtypeStruct((), jax.dtypes.canonicalize_dtype(leaf))
         if hasattr(leaf, "shape") and hasattr(leaf, "dtype") and not isinstance(leaf, np.integer):
             # `ShapeDtypeStruct((), int)` says int64, which JAX warns of unless x64 is enabled.
             dtype = jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True)

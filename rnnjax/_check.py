@@ -18,7 +18,10 @@ from rnnjax._noise import is_key
 Shape = tuple[int, ...]
 
 
-def require_cell(what: str, value: Any, hint: str = "call a factory, as in lstm(256)") -> Cell:
+_HINT = "call a factory, as in lstm(256), or wrap a function in activation(...)"
+
+
+def require_cell(what: str, value: Any, hint: str = _HINT) -> Cell:
     """The cell; raises TypeError for anything else."""
     if not isinstance(value, Cell):
         name = getattr(value, "__name__", type(value).__name__)

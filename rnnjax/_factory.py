@@ -47,6 +47,21 @@ class Recipe:
         return object.__reduce__(self) if self._recipe is None else (_call, self._recipe)
 
 
+# Options of other libraries, and where ours are: an option never changes the tree of parameters.
+ELSEWHERE = {
+    "forget_bias": 'it is an initialiser, init=PRESETS["rnnjax"]._replace(forget_bias=2.0)',
+    "layer_norm": "cells with layer normalisation are cells of their own, layer_norm_lstm and "
+    "layer_norm_gru",
+    "peephole": "a cell with more parameters is a cell of its own, not an option",
+    "projection_size": "a cell with more parameters is a cell of its own, not an option",
+    "learn": "use learned_leaky(cell, rate)",
+    "forcing": "use teacher_forcing(cell, size, rate=...), whose inputs are pairs (x_t, d_t)",
+    "dropout": "wrap the cell, as in input_dropout(cell, 0.5) or recurrent_dropout(cell, 0.5)",
+    "num_layers": "stack cells, as in stack(lstm(256), lstm(256))",
+    "bidirectional": "use the layer bidirectional(cell)",
+    "dtype": "parameters follow the dtype of the inputs; cast(cell, dtype) computes in another",
+}
+
 P = ParamSpec("P")
 C = TypeVar("C", bound=Recipe)
 
@@ -88,7 +103,9 @@ def cell_factory(make: Callable[P, C]) -> Callable[P, C]:
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{make.__name__}(): {error}") from None
+            unknown = [name for name in kwargs if name not in signature.parameters]
+            hint = next((f": {ELSEWHERE[name]}" for name in unknown if name in ELSEWHERE), "")
+            raise TypeError(f"{make.__name__}(): {error}{hint}") from None
         bound.apply_defaults()
         for name, check in checks.items():
             bound.arguments[name] = check(f"{make.__name__}: {name}", bound.arguments[name])

@@ -137,7 +137,7 @@ def _unroll(
         xs = select_rows(valid, xs, _harmless(cell, valid, xs))
     if resets is not None:
         resets = resets if valid is None else resets & valid
-        resets = _reversed_resets(resets, valid) if told["reverse"] else resets
+        resets = reversed_resets(resets, valid) if told["reverse"] else resets
 
     def step(constants: PyTree, state: State, inputs: PyTree) -> tuple[State, PyTree]:
         arrays, fresh, held = constants
@@ -188,7 +188,7 @@ def _restart(cell: Cell, params: Params, state: State, fresh: State) -> State:
     return jax.tree.map(lambda new, old: _placed(new, jax.typeof(old).sharding.spec), drawn, state)
 
 
-def _reversed_resets(resets: Array, valid: Array | None) -> Array:
+def reversed_resets(resets: Array, valid: Array | None) -> Array:
     """Where a reversed run restarts: before a real step when the next real one is a reset."""
     steps = times(resets.shape[0], resets.shape[1:])
     # Each real step as its time and, in the last bit, its flag: the least to come is the next.

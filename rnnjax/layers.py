@@ -1,87 +1,26 @@
-"""Floor 3: layers, for what needs the whole sequence at once.
-
-A cell is enough wherever the future does not matter, and it streams. A `Layer` takes the sequence:
-to run it in both directions, or to halve its time axis between layers.
-"""
+"""Floor 3: layers, for what needs the whole sequence at once."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, InitFn, Params, PyTree, State, as_spec
-from rnnjax._check import checked_rows, require_cell, sequence_sizes
+from rnnjax._cell import Array, Cell, Params, PyTree, State, as_spec
+from rnnjax._check import checked_rows
 from rnnjax._combine._common import Inner
 from rnnjax._combine._parts import Parts
 from rnnjax._combine.parallel import Merge, merged
-from rnnjax._factory import Recipe, Size, cell_factory
-from rnnjax._noise import rekey
-from rnnjax._unroll import select_rows, unroll, valid_steps
+from rnnjax._factory import Size, cell_factory
+from rnnjax._layer import Call, Either, Layer, RunFn, either, layer_of, runner
+from rnnjax._unroll import reversed_resets, select_rows, valid_steps
+from rnnjax.sequences import reverse_sequences
 
 
-class ApplyFn(Protocol):
-    """Runs a layer over a sequence."""
-
-    def __call__(
-        self,
-        params: Params,
-        xs: PyTree,
-        *,
-        state: State | None = None,
-        lengths: Array | None = None,
-        mask: Array | None = None,
-        resets: Array | None = None,
-        key: Array | None = None,
-    ) -> tuple[State, PyTree]:
-        """Arguments as in `rnnjax.unroll`; see `Layer`."""
-        ...
-
-
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True, eq=False)
-class Layer(Recipe):
-    """A function of a whole sequence, with parameters and a state.
-
-    Like a Cell it is static, and layers made by equal calls are equal.
-
-    Attributes:
-      name: how errors and benchmark rows call it.
-      init: `(key, x_spec) -> params`; `x_spec` describes one unbatched step, as for a Cell.
-      apply: `(params, xs, *, state, lengths, mask, resets, key) -> (state, ys)`, time first.
-        `state=None` is a fresh start. With a `key` noise is drawn from it, without one there is
-        none.
-      time_factor: how many input steps make one output step.
-
-    Example:
-      >>> import jax, jax.numpy as jnp, rnnjax
-      >>> encoder = rnnjax.serial(
-      ...     rnnjax.bidirectional(rnnjax.lstm(8)), rnnjax.pyramid(), rnnjax.linear(4)
-      ... )
-      >>> params = encoder.init(jax.random.key(0), 3)
-      >>> lengths = jnp.array([6, 5])
-      >>> state, ys = encoder.apply(params, jnp.ones((6, 2, 3)), lengths=lengths)
-      >>> print(ys.shape, encoder.output_lengths(lengths))
-      (3, 2, 4) [3 3]
-    """
-
-    name: str
-    init: InitFn
-    apply: ApplyFn
-    time_factor: int = 1
-
-    def output_lengths(self, lengths: Array) -> Array:
-        """The lengths of the outputs for inputs of these lengths: ⌈lengths / time_factor⌉."""
-        # Not -(-lengths // factor), nor lengths + factor - 1: lengths may be of any integer dtype.
-        factor = min(self.time_factor, jnp.iinfo(lengths.dtype).max)
-        return lengths // factor + (lengths % factor > 0).astype(lengths.dtype)
-
-
-def _cell_or_none(what: str, value: Any) -> Cell | None:
-    return None if value is None else require_cell(what, value)
+def _either_or_none(what: str, value: Any) -> Cell | Layer | None:
+    return None if value is None else either(what, value)
 
 
 @cell_factory
@@ -105,7 +44,7 @@ def recurrent(cell: Inner) -> Layer:
       >>> ys.shape
       (5, 2, 4)
     """
-    return Layer(name=f"recurrent({cell.name})", init=cell.init, apply=_runner(cell))
+    return layer_of(cell)
 
 
 class BidirectionalParams(NamedTuple):
@@ -122,12 +61,12 @@ class BidirectionalParams(NamedTuple):
 
 @cell_factory
 def bidirectional(
-    forward: Inner,
-    backward: Annotated[Cell | None, _cell_or_none] = None,
+    forward: Either,
+    backward: Annotated[Any, _either_or_none] = None,
     *,
     merge: Merge = "concat",
 ) -> Layer:
-    """Runs one cell forwards and another backwards over the same sequence.
+    """Runs one cell or layer forwards and another backwards over the same sequence.
 
         →h_t = forward(→h_{t-1}, x_t)        t = 1 .. n
         ←h_t = backward(←h_{t+1}, x_t)       t = n .. 1
@@ -137,9 +76,9 @@ def bidirectional(
     real step, and at the last step of each sequence that `resets` separates.
 
     Args:
-      forward: the cell that runs forwards.
-      backward: the cell that runs backwards; None for one equal to `forward`. Its parameters are
-        its own in any case.
+      forward: the cell or layer that runs forwards.
+      backward: what runs backwards; None for one equal to `forward`. Its parameters are its own in
+        any case. A layer is given each row's real part reversed.
       merge: how the outputs meet: "concat" along the features, "sum", "mean", or "separate" for
         a `BidirectionalParams` of them.
 
@@ -147,8 +86,9 @@ def bidirectional(
       A Layer whose parameters and state are `BidirectionalParams`.
 
     Raises:
-      TypeError: an argument is not a Cell.
-      ValueError: `merge` is an unknown name.
+      TypeError: an argument is neither a Cell nor a Layer.
+      ValueError: `merge` is an unknown name, or a layer shortens the time axis: there is no telling
+        which steps would meet.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnnjax
@@ -165,7 +105,13 @@ def bidirectional(
     backward = forward if backward is None else backward
     name = f"bidirectional({', '.join(dict.fromkeys((forward.name, backward.name)))})"
     parts = Parts.of("bidirectional", (), {"forward": forward, "backward": backward})
-    runs = _runner(forward), _runner(backward, reverse=True)
+    for part in parts.parts:
+        if isinstance(part, Layer) and part.time_factor != 1:
+            raise ValueError(
+                f"{name}: {part.name} makes one step of {part.time_factor}, so the directions "
+                "would not meet: put it above or below, in serial(...)"
+            )
+    runs = layer_of(forward).run, _backwards(backward)
 
     def init(key: Array, x_spec: PyTree) -> BidirectionalParams:
         keys = parts.keys(key)
@@ -173,17 +119,12 @@ def bidirectional(
             *(cell.init(k, x_spec) for cell, k in zip(parts.parts, keys, strict=True))
         )
 
-    def apply(
-        params: BidirectionalParams,
-        xs: PyTree,
-        *,
-        state: BidirectionalParams | None = None,
-        key: Array | None = None,
-        **rows: Array | None,
+    def run_both(
+        params: BidirectionalParams, state: BidirectionalParams | None, xs: PyTree, call: Call
     ) -> tuple[BidirectionalParams, PyTree]:
         states = (None, None) if state is None else _pair("state", state)
-        every = zip(runs, _pair("params", params), states, parts.keys(key), strict=True)
-        each = [run(p, xs, state=s, key=k, **rows) for run, p, s, k in every]
+        every = zip(runs, _pair("params", params), states, parts.keys(call.key), strict=True)
+        each = [run(p, s, xs, call._replace(key=k)) for run, p, s, k in every]
         ys = merged(merge, parts, [y for _, y in each])
         ys = BidirectionalParams(**ys) if merge == "separate" else ys
         return BidirectionalParams(*(s for s, _ in each)), ys
@@ -194,7 +135,29 @@ def bidirectional(
         got = f"{len(value)} of them" if isinstance(value, tuple | list) else type(value).__name__
         raise TypeError(f"{what} of {name} must be a BidirectionalParams, got {got}")
 
-    return Layer(name=name, init=init, apply=apply)
+    return Layer(name=name, init=init, run=run_both)
+
+
+def _backwards(part: Cell | Layer) -> RunFn:
+    """Runs a cell or layer from each row's last real step to its first."""
+    if isinstance(part, Cell):
+        return runner(part, reverse=True)
+
+    def run(params: Params, state: State | None, xs: PyTree, call: Call) -> tuple[State, PyTree]:
+        time = jax.tree.leaves(xs)[0].shape[0]
+        lengths, resets = call.lengths, call.resets
+        if resets is not None:
+            valid = call.valid(time)
+            resets = reversed_resets(resets if valid is None else resets & valid, valid)
+
+        def flip(leaf: Array) -> Array:
+            return jnp.flip(leaf, 0) if lengths is None else reverse_sequences(leaf, lengths)
+
+        xs, mask, resets = jax.tree.map(flip, (xs, call.mask, resets))
+        state, ys = part.run(params, state, xs, call._replace(mask=mask, resets=resets))
+        return state, jax.tree.map(flip, ys)
+
+    return run
 
 
 @cell_factory
@@ -230,23 +193,14 @@ def pyramid(factor: Size = 2) -> Layer:
       Chan, Jaitly, Le & Vinyals, Listen, Attend and Spell, ICASSP 2016, arXiv:1508.01211.
     """
 
-    def apply(
-        params: tuple[()],
-        xs: Array,
-        *,
-        state: tuple[()] | None = None,
-        lengths: Array | None = None,
-        mask: Array | None = None,
-        resets: Array | None = None,
-        key: Array | None = None,
-    ) -> tuple[tuple[()], Array]:
-        if resets is not None:
+    def run(params: tuple[()], state: Any, xs: Array, call: Call) -> tuple[tuple[()], Array]:
+        if call.resets is not None:
             raise ValueError("pyramid cannot keep resets: give each sequence a row of its own")
         if not hasattr(xs, "shape") or len(xs.shape) < 2:
             got = list(xs.shape) if hasattr(xs, "shape") else type(xs).__name__
             raise ValueError(f"pyramid needs one array [T, *B, D] as xs, got {got}")
         time, batch = xs.shape[0], xs.shape[1:-1]
-        lengths, mask, _ = checked_rows(lengths, mask, None, time, batch)
+        lengths, mask, _ = checked_rows(call.lengths, call.mask, None, time, batch)
         valid = valid_steps(time, batch, lengths, mask)
         if valid is not None:
             xs = select_rows(valid, xs, jnp.zeros_like(xs))
@@ -256,7 +210,7 @@ def pyramid(factor: Size = 2) -> Layer:
     return Layer(
         name=f"pyramid({factor})",
         init=lambda key, x_spec: (),
-        apply=apply,
+        run=run,
         time_factor=factor,
     )
 
@@ -273,7 +227,7 @@ def _layers(what: str, value: Any) -> Any:
     def lifted(name: int | str, layer: Any) -> Layer:
         if not isinstance(layer, Cell | Layer):
             raise TypeError(f"{what}[{name}] must be a Layer or a Cell, got {layer!r}")
-        return recurrent(layer) if isinstance(layer, Cell) else layer
+        return layer_of(layer)
 
     if isinstance(value, dict):
         return {name: lifted(name, layer) for name, layer in value.items()}
@@ -318,31 +272,23 @@ def serial(*layers: Layers, **named: Layers) -> Layer:
             x_spec = output_spec(layer, params[-1], x_spec)
         return parts.tree(params)
 
-    def apply(
-        params: PyTree,
-        xs: PyTree,
-        *,
-        state: PyTree | None = None,
-        lengths: Array | None = None,
-        mask: Array | None = None,
-        resets: Array | None = None,
-        key: Array | None = None,
-    ) -> tuple[PyTree, PyTree]:
+    def run(params: PyTree, state: PyTree | None, xs: PyTree, call: Call) -> tuple[PyTree, PyTree]:
         params = parts.entries(f"params of {name}", params)
         states = [None] * len(params)
         states = states if state is None else parts.entries(f"state of {name}", state)
-        lengths, mask = (None if a is None else jnp.asarray(a) for a in (lengths, mask))
         new = []
-        for layer, p, s, k in zip(parts.parts, params, states, parts.keys(key), strict=True):
-            s, xs = layer.apply(p, xs, state=s, lengths=lengths, mask=mask, resets=resets, key=k)
+        for layer, p, s, k in zip(parts.parts, params, states, parts.keys(call.key), strict=True):
+            s, xs = layer.run(p, s, xs, call._replace(key=k))
             new.append(s)
-            lengths = None if lengths is None else layer.output_lengths(lengths)
-            mask = None if mask is None else _grouped(mask, layer.time_factor).any(axis=1)
+            if call.lengths is not None:
+                call = call._replace(lengths=layer.output_lengths(call.lengths))
+            if call.mask is not None:
+                call = call._replace(mask=_grouped(call.mask, layer.time_factor).any(axis=1))
         return parts.tree(new), xs
 
     name = f"serial({parts})"
     factor = math.prod(layer.time_factor for layer in parts.parts)
-    return Layer(name=name, init=init, apply=apply, time_factor=factor)
+    return Layer(name=name, init=init, run=run, time_factor=factor)
 
 
 def output_spec(layer: Layer, params: Params, x_spec: PyTree) -> PyTree:
@@ -353,28 +299,3 @@ def output_spec(layer: Layer, params: Params, x_spec: PyTree) -> PyTree:
 
     _, ys = jax.eval_shape(layer.apply, params, jax.tree.map(with_time, as_spec(x_spec)))
     return jax.tree.map(lambda y: jax.ShapeDtypeStruct(y.shape[1:], y.dtype), ys)
-
-
-def _runner(cell: Cell, *, reverse: bool = False) -> ApplyFn:
-    """`unroll` of a cell as the `apply` of a layer."""
-
-    def apply(
-        params: Params,
-        xs: PyTree,
-        *,
-        state: State | None = None,
-        lengths: Array | None = None,
-        mask: Array | None = None,
-        resets: Array | None = None,
-        key: Array | None = None,
-    ) -> tuple[State, PyTree]:
-        if key is not None and state is not None:
-            state = rekey(cell, state, key)
-        elif key is not None:
-            _, batch = sequence_sizes(cell, params, None, xs, None, lengths, 0)
-            state = cell.initial_state(params, batch, key=key)
-        return unroll(
-            cell, params, state, xs, lengths=lengths, mask=mask, resets=resets, reverse=reverse
-        )
-
-    return apply

@@ -220,12 +220,12 @@ FAULTS = [
         "fold_in(state.key[..., 0], 0 * state.t)",
         NOISE,
     ),
-    Fault("dropout: not scaled", DROPOUT, "x / (1 - rate)", "x", NOISE),
+    Fault("dropout: not scaled", NOISES, "x / beside(1 - rate, x)", "x", NOISE),
     Fault(
         "dropout: rate and 1 - rate swapped",
-        DROPOUT,
-        "draw(key, 1 - rate,",
-        "draw(key, rate,",
+        NOISES,
+        "draw(key, 1 - rate, x",
+        "draw(key, rate, x",
         NOISE,
     ),
     Fault(
@@ -237,9 +237,9 @@ FAULTS = [
     ),
     Fault(
         "stack: layers share a key",
-        "rnnjax/_combine/_common.py",
-        "None if key is None else fold_in(key, i)",
-        "key",
+        "rnnjax/_combine/_parts.py",
+        "jax.random.fold_in(key, folded(name)) for",
+        "key for",
         NOISE,
     ),
     Fault(
@@ -254,8 +254,8 @@ FAULTS = [
     Fault(
         "bidirectional: the next layer is fed the forward half alone",
         LAYERS,
-        "merged(merge, y_f, y_b)",
-        "merged(merge, y_f, jax.tree.map(lambda b: 0 * b, y_b))",
+        "[y for _, y in each]",
+        "[each[0][1], jax.tree.map(lambda b: 0 * b, each[1][1])]",
         DIRECTIONS,
     ),
     Fault(
@@ -345,8 +345,8 @@ FAULTS = [
     Fault(
         "unroll: rekey draws what is held",
         NOISES,
-        "    return joined(redrawn, held)\n",
-        "    return redrawn\n",
+        "return joined(jax.tree.map_with_path(redrawn, state), held)",
+        "return jax.tree.map_with_path(redrawn, state)",
         ("tests/test_held.py", "-k", "stack"),
     ),
     Fault(

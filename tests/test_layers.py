@@ -317,7 +317,7 @@ def test_deep_bidirectional_lstm_equals_pytorch_on_packed_sequences():
     [
         (lambda: rnnjax.serial(), ValueError, "at least one layer"),
         (lambda: rnnjax.serial(jnp.tanh), TypeError, r"layers\[0\] must be a Layer or a Cell"),
-        (lambda: rnnjax.recurrent(3), TypeError, "cell must be a Cell, got 3"),
+        (lambda: rnnjax.recurrent(3), TypeError, "cell must be a Cell, got int"),
         (lambda: rnnjax.bidirectional(rnnjax.gru), TypeError, "forward must be a Cell"),
         (lambda: rnnjax.bidirectional(rnnjax.gru(2), 3), TypeError, "backward must be a Cell"),
         (lambda: rnnjax.bidirectional(rnnjax.gru(2), merge="max"), ValueError, "concat, sum, mean"),

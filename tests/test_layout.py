@@ -23,6 +23,7 @@ FLOORS = {
     "_compile": 1,
     "cells": 2,
     "_check": 2,
+    "_layer": 2,
     "_unroll": 2,
     "_combine": 3,
     "layers": 3,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -10,19 +9,17 @@ from rnnjax._cell import Cell, PyTree
 from rnnjax._check import require_cell
 from rnnjax._factory import real
 
-_WRAP = "wrap a function in activation(...)"
-HINT = f"call a factory, as in lstm(256), or {_WRAP}"
-
 
 def require_cells(what: str, value: Any) -> Any:
     """The cells of `*cells` or `**cells`; raises TypeError where one is no Cell."""
     for i, cell in value.items() if isinstance(value, dict) else enumerate(value):
-        hint = f"{_WRAP}, unpack a list of cells: {what.partition(':')[0]}(*cells)"
+        name = what.partition(":")[0]
+        hint = f"wrap a function in activation(...), unpack a list of cells: {name}(*cells)"
         require_cell(f"{what}[{i}]", cell, hint)
     return value
 
 
-Inner = Annotated[Cell, functools.partial(require_cell, hint=HINT)]
+Inner = Annotated[Cell, require_cell]
 Inners = Annotated[Cell, require_cells]  # of `*cells` and `**named`
 
 

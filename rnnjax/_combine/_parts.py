@@ -5,17 +5,15 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import jax
 
 from rnnjax._cell import Array, Params, PyTree, State
 
-Part = TypeVar("Part")  # a Cell or a Layer
-
 
 @dataclasses.dataclass(frozen=True)
-class Parts(Generic[Part]):
+class Parts:
     """Cells or layers with what names them: 0, 1, .. where the caller gave no names.
 
     Parameters, states and keys go by these names, so that a part which is put between two others
@@ -23,10 +21,10 @@ class Parts(Generic[Part]):
     """
 
     names: tuple[int | str, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[Any, ...]
 
     @classmethod
-    def of(cls, owner: str, placed: tuple[Part, ...], named: Mapping[str, Part]) -> Parts[Part]:
+    def of(cls, owner: str, placed: tuple[Any, ...], named: Mapping[str, Any]) -> Parts:
         """The parts of a call `owner(*placed, **named)`.
 
         Raises:
@@ -51,7 +49,7 @@ class Parts(Generic[Part]):
             for name, part in zip(self.names, self.parts, strict=True)
         )
 
-    def tree(self, values: Iterable[Any]) -> tuple | dict[str, Any]:
+    def tree(self, values: Iterable[Any]) -> PyTree:
         """One value a part, as the parameters and states are kept: a tuple, or a dict by name."""
         return tuple(values) if self.names[0] == 0 else dict(zip(self.names, values, strict=True))
 
@@ -69,13 +67,13 @@ class Parts(Generic[Part]):
         )  # fmt: skip
         raise TypeError(f"{what} must be {wanted}, got {got}")
 
-    def keys(self, key: Array | None) -> list[Array | None]:
+    def keys(self, key: Array | None) -> list[Any]:
         """A key for each part, from its name alone; none where `key` is None."""
         if key is None:
             return [None] * len(self.names)
         return [jax.random.fold_in(key, folded(name)) for name in self.names]
 
-    def each(self, params: PyTree, state: PyTree) -> Iterator[tuple[Part, Params, State]]:
+    def each(self, params: PyTree, state: PyTree) -> Iterator[tuple[Any, Params, State]]:
         """Each part with its parameters and its state."""
         params, state = self.entries("params", params), self.entries("state", state)
         return zip(self.parts, params, state, strict=True)

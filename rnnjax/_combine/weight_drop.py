@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell, Params, PyTree, State
 from rnnjax._check import require_cell
-from rnnjax._combine._common import HINT, Inner
+from rnnjax._combine._common import Inner
 from rnnjax._combine._noise import noisy
 from rnnjax._combine._weights import Recurrent, change_recurrent, require_recurrent
 from rnnjax._factory import Rate, _rate, cell_factory
@@ -104,7 +104,7 @@ def drop_weights(cell: Cell, params: Params, rate: float, *, key: Array) -> Para
       Merity, Keskar & Socher, Regularizing and Optimizing LSTM Language Models, ICLR 2018,
       arXiv:1708.02182.
     """
-    require_recurrent("drop_weights", require_cell("drop_weights: cell", cell, HINT))
+    require_recurrent("drop_weights", require_cell("drop_weights: cell", cell))
     rate = _rate("drop_weights: rate", rate)
 
     def dropped(i: int, w: Array) -> Array:
