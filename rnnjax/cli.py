@@ -212,7 +212,7 @@ def print_plan(model: Cell, window: int, batch_size: int) -> None:
 
     import rnnjax
 
-    symbol = jax.ShapeDtypeStruct((), "int32")
+    symbol = rnnjax.tokens()
     params = jax.eval_shape(model.init, jax.random.key(0), symbol)
     state = jax.eval_shape(lambda params: model.initial_state(params, (batch_size,)), params)
     xs = jax.ShapeDtypeStruct((window, batch_size), "int32")

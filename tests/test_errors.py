@@ -89,7 +89,7 @@ TABLE = [
     ("spec integer", lambda: CELL.init(KEY, jnp.arange(3)), TypeError,
      r"lstm\(4\) needs floating-point xs, got int32.*embed"),
     ("tokens as floats", lambda: MODEL.init(KEY, D), TypeError,
-     r"embed\(7, 3\) needs integer.*got float32.*jax.ShapeDtypeStruct"),
+     r"embed\(7, 3\) needs integer.*got float32.*rnnjax.tokens"),
     ("keys of another batch",
      lambda: dropout(0.5).initial_state((), (2, 3), key=jax.random.split(KEY, 2)), ValueError,
      r"key has shape \[2\], expected \[\] or \[2, 3\]"),

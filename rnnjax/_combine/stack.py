@@ -41,7 +41,7 @@ def stack(*cells: Inners, **named: Inners) -> Cell:
       >>> model = rnnjax.stack(
       ...     embed=rnnjax.embed(96, 8), rnn=rnnjax.gru(16), readout=rnnjax.linear(96)
       ... )
-      >>> params = model.init(jax.random.key(0), jax.ShapeDtypeStruct((), int))
+      >>> params = model.init(jax.random.key(0), rnnjax.tokens())
       >>> state, logits = rnnjax.unroll(model, params, None, jnp.zeros((5, 2), int))
       >>> logits.shape, state["rnn"].shape, params["readout"].b.shape
       ((5, 2, 96), (2, 16), (96,))
