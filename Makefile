@@ -15,6 +15,9 @@ else
 endif
 BIN := $(VENV)/bin
 
+# Byte code is written when a file is first imported, so pip need not compile all there is.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install train test slow check mutation docs clean
 
 train: $(VENV)/train.installed
@@ -51,5 +54,5 @@ $(VENV)/bin/python:
 	$(INTERPRETER) -m venv $(VENV)
 
 $(VENV)/%.installed: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[$*]'
+	$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check -e '.[$*]'
 	touch $@

@@ -518,7 +518,7 @@ def misplaced(faults: list[Fault]) -> list[str]:
 
 
 # How many faults CI plants: four and a half CPU seconds each.
-MOST = 24
+MOST = 16
 
 
 def changed() -> set[str]:

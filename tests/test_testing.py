@@ -22,7 +22,13 @@ EXPORTED = {
 }
 
 
-@pytest.mark.parametrize("name", cases.CELLS)
+@pytest.mark.parametrize("name", [
+    # A stack, and an elman, stand for the others.
+    pytest.param(
+        name, marks=pytest.mark.slow if name in ("language-model", "elman-function") else []
+    )
+    for name in cases.CELLS
+])  # fmt: skip
 def test_every_cell_keeps_the_contract(name):
     report = check_cell(cases.CELLS[name][0], cases.spec(name), integers=(0, cases.V))
     assert [o.law for o in report.outcomes] == list(LAWS)

@@ -11,6 +11,8 @@ from rnnjax.testing import LAWS, check_cell
 
 CELLS = [rnnjax.elman(H), rnnjax.lstm(H), rnnjax.gru(H)]
 NAMES = list(TRANSFORMATIONS)
+# Other options of one that is there: their equations have tests of their own.
+OTHERS = ("parallel-mean", "input_dropout-variational", "leaky-scalar")
 
 
 def keeps_the_contract(cell, names):
@@ -30,7 +32,7 @@ def keeps_the_contract(cell, names):
     pytest.param(
         name, cell, id=f"{name}-{cell.name}",
         # Over one cell each in turn, over the two others in the long version.
-        marks=[] if (i + j) % 3 == 0 else pytest.mark.slow,
+        marks=[] if (i + j) % 3 == 0 and name not in OTHERS else pytest.mark.slow,
     )
     for i, name in enumerate(NAMES) for j, cell in enumerate(CELLS)
 ])  # fmt: skip
@@ -55,7 +57,7 @@ def pair(seed):
 
 
 @pytest.mark.parametrize(
-    "seed", [0, 1, *(pytest.param(i, marks=pytest.mark.slow) for i in range(2, 60))]
+    "seed", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(1, 60))]
 )
 def test_pairs(seed):
     names, cell = pair(seed)

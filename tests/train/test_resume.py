@@ -20,8 +20,6 @@ from rnnjax.train.run import load_run, read_config, read_records
 LOG = pathlib.Path(__file__).parent.parent / "logs" / "kill_and_resume.log"
 STEPS = 11
 
-pytestmark = pytest.mark.optimised
-
 
 class Killed(BaseException):
     """What no `except Exception` catches, like a signal."""
@@ -240,7 +238,7 @@ def test_what_cannot_be_resumed(whole, tmp_path):
 
 def test_killed(tmp_path):
     with (tmp_path / "log").open("w") as log:
-        assert kill_and_resume(1, 0, 60, tmp_path, log) == 1
+        assert kill_and_resume(1, 0, 24, tmp_path, log) == 1
 
 
 @pytest.mark.slow
