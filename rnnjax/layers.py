@@ -227,7 +227,7 @@ def _layers(what: str, value: Any) -> Any:
     def lifted(name: int | str, layer: Any) -> Layer:
         if not isinstance(layer, Cell | Layer):
             raise TypeError(f"{what}[{name}] must be a Layer or a Cell, got {layer!r}")
-        return layer_of(layer)
+        return recurrent(layer) if isinstance(layer, Cell) else layer
 
     if isinstance(value, dict):
         return {name: lifted(name, layer) for name, layer in value.items()}

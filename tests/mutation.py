@@ -187,15 +187,15 @@ FAULTS = [
     Fault(
         "unroll: reverse resets in forward order",
         UNROLL,
-        '_reversed_resets(resets, valid) if told["reverse"] else resets',
+        'reversed_resets(resets, valid) if told["reverse"] else resets',
         "resets",
         RELATIONS,
     ),
     Fault(
         "unroll: reverse resets ignore gaps",
         UNROLL,
-        "_reversed_resets(resets, valid)",
-        "_reversed_resets(resets, None)",
+        "reversed_resets(resets, valid)",
+        "reversed_resets(resets, None)",
         RELATIONS,
     ),
     Fault(
@@ -261,8 +261,8 @@ FAULTS = [
     Fault(
         "bidirectional: both directions run forwards",
         LAYERS,
-        "_runner(backward, reverse=True)",
-        "_runner(backward)",
+        "runner(part, reverse=True)",
+        "runner(part)",
         DIRECTIONS,
     ),
     Fault(

@@ -123,16 +123,26 @@ def test_another_batch_is_refused(memory, message):
 
 
 def memory_of(size):
-    return lambda rng, batch: [rng.normal(size=(*batch, size, D))]
+    def hold(rng, state):
+        return {**state, "memory": Held(rng.normal(size=(*state["h"].shape[:-1], size, D)))}
+
+    return hold
 
 
-@pytest.mark.parametrize("size", [2, S])
-@pytest.mark.parametrize(
-    "wrap", [lambda cell: cell, rnnjax.learned_state], ids=["alone", "learned"]
-)
-def test_a_decoder_keeps_the_contract(wrap, size):
-    cell = wrap(DECODER)
-    report = check_cell(cell, 3, hold=memory_of(size))
+CASES = [
+    (DECODER, memory_of(2)),
+    (DECODER, memory_of(S)),
+    (rnnjax.learned_state(DECODER), memory_of(S)),
+    (
+        rnnjax.stack(drop=rnnjax.dropout(0.5), decoder=DECODER),
+        lambda rng, state: {**state, "decoder": memory_of(S)(rng, state["decoder"])},
+    ),
+]
+
+
+@pytest.mark.parametrize(("cell", "hold"), CASES, ids=["2", "7", "learned", "stack"])
+def test_a_decoder_keeps_the_contract(cell, hold):
+    report = check_cell(cell, 3, hold=hold, batch_shape=(2,))
     outcomes = {outcome.law: outcome.outcome for outcome in report.outcomes}
     assert outcomes["held"] == "holds"
 

@@ -315,7 +315,7 @@ def test_deep_bidirectional_lstm_equals_pytorch_on_packed_sequences():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: rnnjax.serial(), ValueError, "at least one layer"),
+        (lambda: rnnjax.serial(), ValueError, "at least one part"),
         (lambda: rnnjax.serial(jnp.tanh), TypeError, r"layers\[0\] must be a Layer or a Cell"),
         (lambda: rnnjax.recurrent(3), TypeError, "cell must be a Cell, got int"),
         (lambda: rnnjax.bidirectional(rnnjax.gru), TypeError, "forward must be a Cell"),
@@ -339,17 +339,17 @@ def test_deep_bidirectional_lstm_equals_pytorch_on_packed_sequences():
         (
             lambda: LAYERS["deep"].apply(params_of(LAYERS["deep"]), XS, state=(None,)),
             TypeError,
-            "state of serial.* must be a tuple of 4 entries, got 1 of them",
+            "state of serial.* must be a tuple of 4 entries, got 1 entries",
         ),
         (
             lambda: LAYERS["concat"].apply(params_of(LAYERS["recurrent"]), XS),
             TypeError,
-            "params of bidirectional.* must be a tuple of 2 entries, got 3 of them",
+            "params of bidirectional.* must be a BidirectionalParams, got 3 of them",
         ),
         (
             lambda: LAYERS["mean"].apply(params_of(LAYERS["mean"]), XS, state=jnp.zeros((2, 5))),
             TypeError,
-            "state of bidirectional.* must be a tuple of 2 entries, got ArrayImpl",
+            "state of bidirectional.* must be a BidirectionalParams, got ArrayImpl",
         ),
         (
             lambda: rnnjax.bidirectional(rnnjax.gru(4), rnnjax.gru(1), merge="sum").apply(
@@ -440,11 +440,12 @@ def test_what_is_saved_is_said_to_every_cell():
 
     want = jax.value_and_grad(loss)(params)
     assert_close(jax.value_and_grad(lambda p: loss(p, save="states", block=2))(params), want)
-    programs = [
-        str(jax.make_jaxpr(jax.grad(lambda p, o=o: loss(p, **o)))(params))
+    everything, states = (
+        str(jax.make_jaxpr(jax.grad(lambda p, o=o: loss(p, **o)))(params)).count("scan[")
         for o in ({"save": "all", "block": None}, {"save": "states", "block": 2})
-    ]
-    assert [("checkpoint" in text or "remat" in text) for text in programs] == [False, True]
+    )
+    assert everything == 4 * 2  # four loops, forward and backward
+    assert states > everything
 
 
 @pytest.mark.parametrize(

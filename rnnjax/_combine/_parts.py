@@ -7,9 +7,10 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import jax
+import numpy as np
 
 from rnnjax._cell import Array, Params, PyTree, State
+from rnnjax._noise import fold_in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Parts:
         """A key for each part, from its name alone; none where `key` is None."""
         if key is None:
             return [None] * len(self.names)
-        return [jax.random.fold_in(key, folded(name)) for name in self.names]
+        return [fold_in(key, folded(name)) for name in self.names]
 
     def each(self, params: PyTree, state: PyTree) -> Iterator[tuple[Any, Params, State]]:
         """Each part with its parameters and its state."""
@@ -94,6 +95,6 @@ class Parts:
         )
 
 
-def folded(name: int | str) -> int:
+def folded(name: int | str) -> int | np.uint32:
     """A name as a number to fold into a key: the same in every process."""
-    return name if isinstance(name, int) else zlib.crc32(name.encode())
+    return name if isinstance(name, int) else np.uint32(zlib.crc32(name.encode()))

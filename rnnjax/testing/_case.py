@@ -78,7 +78,7 @@ class Case:
 
     def inputs(self, shape: tuple[int, ...], seed: int) -> PyTree:
         """Inputs with leading axes `shape`, NumPy's: each operation on JAX's is a compilation."""
-        rng = np.random.default_rng((self.seed, seed))
+        rng = self.rng(seed)
 
         def leaf(spec: jax.ShapeDtypeStruct) -> np.ndarray:
             size = (*shape, *spec.shape)
@@ -107,13 +107,26 @@ class Case:
 
     def initial(self, batch: tuple[int, ...], *, keyed: bool = True) -> State:
         """The initial state, with noise or without, and holding what the caller lets it hold."""
-        state = self.cell.initial_state(self.params, batch, key=self.key if keyed else None)
+        key = self.key if keyed else None
+        return self.holding(self.cell.initial_state(self.params, batch, key=key), self.dtype)
+
+    def holding(self, state: State, dtype: Any) -> State:
+        """A state, holding what the caller lets it hold, in this dtype."""
         if self.hold is None:
             return state
-        values = self.hold(np.random.default_rng((self.seed, 5)), batch)
-        floats = functools.partial(jnp.asarray, dtype=self.dtype)
-        held = jax.tree.map(lambda a: floats(a) if is_floating(a) else jnp.asarray(a), values)
-        return joined(parted(state)[0], held)
+        (rest, own), (_, given) = parted(state), parted(self.hold(self.rng(5), state))
+
+        def cast(leaf: Any) -> Array:
+            return jnp.asarray(leaf, dtype if is_floating(leaf) else None)
+
+        return joined(rest, [
+            old if new is old else jax.tree.map(cast, new)
+            for old, new in zip(own, given, strict=True)
+        ])  # fmt: skip
+
+    def rng(self, use: int) -> np.random.Generator:
+        """Random numbers for one use."""
+        return np.random.default_rng((self.seed, use))
 
     @functools.cached_property
     def fresh(self) -> State:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import jax
 import numpy as np
 
-from rnnjax._cell import Array, Cell, PyTree
+from rnnjax._cell import Array, Cell, PyTree, State
 from rnnjax._check import require_cell
 from rnnjax._factory import natural
 from rnnjax.testing import _gradient, _program, _sequence, _step
@@ -63,7 +63,7 @@ def check_cell(
     batch_shape: tuple[int, ...] = (2, 2),
     draw: Callable[[np.random.Generator, tuple[int, ...]], PyTree] | None = None,
     integers: tuple[int, int] = (0, 2),
-    hold: Callable[[np.random.Generator, tuple[int, ...]], Sequence[PyTree]] | None = None,
+    hold: Callable[[np.random.Generator, State], State] | None = None,
     key: Array | None = None,
     seed: int = 0,
     spread: float = 0.3,
@@ -86,8 +86,8 @@ def check_cell(
       draw: `(rng, shape) -> x` draws inputs with leading axes `shape`, for cells that do not take
         just any number, such as time differences. Floats are brought to `dtype`.
       integers: without `draw`, integer inputs are drawn from [low, high).
-      hold: `(rng, batch_shape) -> values` draws what the states hold, one value for each `Held`,
-        in the order of the leaves; without it they hold what `initial_state` gives.
+      hold: `(rng, state) -> state` draws what an initial state is to hold (`Held`), of any size;
+        without it, it holds what `initial_state` gives.
       key: the key of a noisy cell's noise.
       seed: for parameters and inputs.
       spread: the standard deviation of what is added to each parameter that `init` draws, so that
@@ -110,7 +110,7 @@ def check_cell(
       >>> from rnnjax.testing import check_cell
       >>> report = check_cell(rnnjax.elman(2), 3, skip=["bfloat16"])
       >>> sorted({outcome.outcome for outcome in report.outcomes})
-      ['holds', 'no noise', 'skipped']
+      ['holds', 'holds nothing', 'no noise', 'skipped']
     """
     require_cell("cell", cell)
     skip = (skip,) if isinstance(skip, str) else tuple(skip)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._cell import PyTree, joined, parted
+from rnnjax._cell import PyTree
 from rnnjax._dtypes import map_floats
 from rnnjax._noise import is_key, rekey
 from rnnjax._unroll import unroll
@@ -111,8 +111,8 @@ def bfloat16(case: Case) -> None:
         return map_floats(lambda a: a.astype(case.dtype), host(tree))
 
     params, xs = jax.tree.map(jnp.asarray, narrow(host(case.params))), narrow(case.xs)
-    state, _ = parted(case.cell.initial_state(params, (case.rows,), key=case.key))
-    state = joined(state, narrow(parted(case.fresh)[1]))
+    state = case.cell.initial_state(params, (case.rows,), key=case.key)
+    state = case.holding(state, jnp.bfloat16)
     same_types(state, case.step(params, state, at(xs, 0))[0])
     _, ys = loop(case.step, params, state, xs)
     _, want = loop(case.step, widen(params), case.fresh, widen(xs))

@@ -44,7 +44,7 @@ TABLE = [
         for name in WRAPPERS
     ),
     ("a factory", lambda: rnnjax.residual(lstm), TypeError, r"got lstm: call a factory"),
-    ("no cells", lambda: rnnjax.parallel(), ValueError, r"parallel needs at least one cell"),
+    ("no cells", lambda: rnnjax.parallel(), ValueError, r"parallel needs at least one part"),
     ("a list", lambda: rnnjax.parallel([CELL]), TypeError,
      r"cells\[0\].*list.*parallel\(\*cells\)"),
     ("merge", lambda: rnnjax.parallel(CELL, merge="max"), ValueError,
