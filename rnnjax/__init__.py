@@ -38,6 +38,7 @@ from rnnjax._factory import Size as Size
 from rnnjax._factory import cell_factory as cell_factory
 from rnnjax._fields import decays as decays
 from rnnjax._layer import Layer as Layer
+from rnnjax._layer import LayerCall as LayerCall
 from rnnjax._noise import noise_keys as noise_keys
 from rnnjax._noise import rekey as rekey
 from rnnjax._noise import set_rates as set_rates

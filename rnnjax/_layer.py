@@ -19,7 +19,7 @@ from rnnjax._noise import rekey
 from rnnjax._unroll import unroll, valid_steps
 
 
-class Call(NamedTuple):
+class LayerCall(NamedTuple):
     """What a layer is given beside its inputs; time first, as in `Layer.apply`.
 
     Attributes:
@@ -48,7 +48,7 @@ class RunFn(Protocol):
     """Runs a layer over a sequence [T, *B, ...]; a state of None is a fresh start."""
 
     def __call__(
-        self, params: Params, state: State | None, xs: PyTree, call: Call, /
+        self, params: Params, state: State | None, xs: PyTree, call: LayerCall, /
     ) -> tuple[State, PyTree]: ...
 
 
@@ -62,7 +62,7 @@ class Layer(Recipe):
     Attributes:
       name: how errors and benchmark rows call it.
       init: `(key, x_spec) -> params`; `x_spec` describes one unbatched step, as for a Cell.
-      run: `(params, state, xs, call) -> (state, ys)`, time first; see `Call`. `apply` calls it.
+      run: `(params, state, xs, call) -> (state, ys)`, time first, `call` a `LayerCall`.
       time_factor: how many input steps make one output step.
 
     Example:
@@ -127,7 +127,7 @@ class Layer(Recipe):
             return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, source, target), tree)
 
         xs, mask, resets = moved((xs, mask, resets), time_axis, 0)
-        state, ys = self.run(params, state, xs, Call(lengths, mask, resets, key, save, block))
+        state, ys = self.run(params, state, xs, LayerCall(lengths, mask, resets, key, save, block))
         return state, moved(ys, 0, time_axis)
 
     def output_lengths(self, lengths: Array) -> Array:
@@ -140,7 +140,9 @@ class Layer(Recipe):
 def runner(cell: Cell, *, reverse: bool = False) -> RunFn:
     """`unroll` of a cell as the `run` of a layer."""
 
-    def run(params: Params, state: State | None, xs: PyTree, call: Call) -> tuple[State, PyTree]:
+    def run(
+        params: Params, state: State | None, xs: PyTree, call: LayerCall
+    ) -> tuple[State, PyTree]:
         *rows, key, save, block = call
         if key is not None and state is not None:
             state = rekey(cell, state, key)

@@ -14,7 +14,7 @@ from rnnjax._combine._common import Inner
 from rnnjax._combine._parts import Parts
 from rnnjax._combine.parallel import Merge, merged
 from rnnjax._factory import Size, cell_factory
-from rnnjax._layer import Call, Either, Layer, RunFn, either, layer_of, runner
+from rnnjax._layer import Either, Layer, LayerCall, RunFn, either, layer_of, runner
 from rnnjax._unroll import reversed_resets, select_rows, valid_steps
 from rnnjax.sequences import reverse_sequences
 
@@ -120,7 +120,7 @@ def bidirectional(
         )
 
     def run_both(
-        params: BidirectionalParams, state: BidirectionalParams | None, xs: PyTree, call: Call
+        params: BidirectionalParams, state: BidirectionalParams | None, xs: PyTree, call: LayerCall
     ) -> tuple[BidirectionalParams, PyTree]:
         states = (None, None) if state is None else _pair("state", state)
         every = zip(runs, _pair("params", params), states, parts.keys(call.key), strict=True)
@@ -143,7 +143,9 @@ def _backwards(part: Cell | Layer) -> RunFn:
     if isinstance(part, Cell):
         return runner(part, reverse=True)
 
-    def run(params: Params, state: State | None, xs: PyTree, call: Call) -> tuple[State, PyTree]:
+    def run(
+        params: Params, state: State | None, xs: PyTree, call: LayerCall
+    ) -> tuple[State, PyTree]:
         time = jax.tree.leaves(xs)[0].shape[0]
         lengths, resets = call.lengths, call.resets
         if resets is not None:
@@ -193,7 +195,7 @@ def pyramid(factor: Size = 2) -> Layer:
       Chan, Jaitly, Le & Vinyals, Listen, Attend and Spell, ICASSP 2016, arXiv:1508.01211.
     """
 
-    def run(params: tuple[()], state: Any, xs: Array, call: Call) -> tuple[tuple[()], Array]:
+    def run(params: tuple[()], state: Any, xs: Array, call: LayerCall) -> tuple[tuple[()], Array]:
         if call.resets is not None:
             raise ValueError("pyramid cannot keep resets: give each sequence a row of its own")
         if not hasattr(xs, "shape") or len(xs.shape) < 2:
@@ -272,7 +274,9 @@ def serial(*layers: Layers, **named: Layers) -> Layer:
             x_spec = output_spec(layer, params[-1], x_spec)
         return parts.tree(params)
 
-    def run(params: PyTree, state: PyTree | None, xs: PyTree, call: Call) -> tuple[PyTree, PyTree]:
+    def run(
+        params: PyTree, state: PyTree | None, xs: PyTree, call: LayerCall
+    ) -> tuple[PyTree, PyTree]:
         params = parts.entries(f"params of {name}", params)
         states = [None] * len(params)
         states = states if state is None else parts.entries(f"state of {name}", state)

@@ -238,7 +238,7 @@ FAULTS = [
     Fault(
         "stack: layers share a key",
         "rnnjax/_combine/_parts.py",
-        "jax.random.fold_in(key, folded(name)) for",
+        "fold_in(key, folded(name)) for",
         "key for",
         NOISE,
     ),

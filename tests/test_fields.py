@@ -18,8 +18,6 @@ PARAMS = {name: parameters(name) for name in CELLS} | {
     name: make(rnnjax.lstm(3)).init(jax.random.key(0), D) for name, make in TRANSFORMATIONS.items()
 }
 PARAMS |= {
-    "layer_norm_lstm": rnnjax.layer_norm_lstm(3).init(jax.random.key(0), D),
-    "layer_norm_gru": rnnjax.layer_norm_gru(3).init(jax.random.key(0), D),
     "bidirectional": rnnjax.bidirectional(rnnjax.gru(3)).init(jax.random.key(0), D),
 }
 

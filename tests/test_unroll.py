@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from oracles import assert_bitwise, assert_close, is_key, numpy
 
 import rnnjax
+from rnnjax._cell import joined, parted
 
 pytestmark = pytest.mark.usefixtures("x64")
 QUICK = ("lstm", "language-model")
@@ -112,7 +113,7 @@ def one_step(cell, params, state, x):
 
 def alone(cell, params, state, xs, **options):
     """What `run` returns, from loops over rows and their real steps."""
-    fresh = cell.initial_state(params)
+    fresh, _ = parted(cell.initial_state(params))
 
     def place(tree, index):
         return jax.tree.map(lambda a: a[index], numpy(tree))
@@ -133,7 +134,8 @@ def alone(cell, params, state, xs, **options):
         total, finals, outputs = jnp.zeros(()), [], {}
         for row, s in zip(rows, states, strict=True):
             for t, restart in oracles.visits(row, len(xs), **options):
-                s, y = one_step(cell, params, fresh if restart else s, inputs[t, row])
+                s = joined(fresh, parted(s)[1]) if restart else s
+                s, y = one_step(cell, params, s, inputs[t, row])
                 outputs[t, row] = y
                 total += (y * w_ys[(t, *row)]).sum()
             for leaf, w in zip(split(s)[0], w_final, strict=True):

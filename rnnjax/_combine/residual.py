@@ -9,7 +9,7 @@ import jax
 
 from rnnjax._cell import Array, Cell, Params, PyTree, State
 from rnnjax._factory import cell_factory
-from rnnjax._layer import Call, Either, Layer
+from rnnjax._layer import Either, Layer, LayerCall
 from rnnjax._unroll import select_rows
 
 
@@ -49,7 +49,9 @@ def residual(cell: Either) -> Any:
     def added(x: PyTree, y: PyTree) -> PyTree:
         return jax.tree.map(lambda y, x: y + shortcut(name, cell, x, y), y, x)
 
-    def run(params: Params, state: State | None, xs: PyTree, call: Call) -> tuple[State, PyTree]:
+    def run(
+        params: Params, state: State | None, xs: PyTree, call: LayerCall
+    ) -> tuple[State, PyTree]:
         state, ys = cell.run(params, state, xs, call)
         total = added(xs, ys)
         valid = call.valid(jax.tree.leaves(xs)[0].shape[0])
