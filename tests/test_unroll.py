@@ -334,7 +334,9 @@ def test_a_reset_is_a_restart_and_no_nan_survives_it(name):
     want, ys = rnnjax.unroll(cell, params, None, xs[2:])
     assert_close((result[0], result[1][2:]), (want, ys))
 
-    broken = split(state)[1]([np.full_like(leaf, np.nan) for leaf in split(state)[0]])
+    carried, held = parted(state)
+    values, put = split(carried)
+    broken = joined(put([np.full_like(leaf, np.nan) for leaf in values]), held)
     first = np.roll(resets, -2, axis=0)
     assert_bitwise(
         rnnjax.unroll(cell, params, broken, xs, resets=first),
