@@ -25,9 +25,9 @@ def jax_call(job: dict[str, Any], weights: list, xs: np.ndarray, weight_of_loss:
 
     import rnnjax
 
-    rnnjax.use_cpu_devices(job["devices"])
+    rnnjax.host.use_cpu_devices(job["devices"])
     if job.get("tuned"):
-        rnnjax.tune_host_memory()
+        rnnjax.host.tune_host_memory()
     *_, inputs, units = job["shape"]
     sizes = [inputs, *[units] * (job["layers"] - 1)]
     make = {**peers.JAX_PEERS, **peers.THIRD_PARTY, "floor": floor_peer}[job["peer"]]

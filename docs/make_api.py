@@ -9,6 +9,7 @@ from types import ModuleType
 import rnnjax
 import rnnjax.testing
 import rnnjax.train
+from rnnjax._fields import FIELDS
 
 # Values, which cannot have docstrings.
 VALUES = {
@@ -19,15 +20,19 @@ VALUES = {
 }
 
 GROUPS = {
-    "Contract": lambda name, value: name in VALUES or value.__module__ == "rnnjax._cell",
+    "Contract": lambda name, value: (
+        name in VALUES
+        or value.__module__
+        in ("rnnjax._cell", "rnnjax._factory", "rnnjax._noise", "rnnjax._fields")
+    ),
     "Running": lambda name, value: value.__module__.startswith(
-        ("rnnjax._unroll", "rnnjax._compile", "rnnjax._host")
+        ("rnnjax._unroll", "rnnjax._compile")
     ),
     "Cells": lambda name, value: value.__module__.startswith("rnnjax.cells") and name.islower(),
     "Combinators": lambda name, value: (
         value.__module__.startswith("rnnjax._combine") and name.islower()
     ),
-    "Layers": lambda name, value: value.__module__ == "rnnjax.layers",
+    "Layers": lambda name, value: value.__module__ in ("rnnjax.layers", "rnnjax._layer"),
     "Sequences": lambda name, value: value.__module__ == "rnnjax.sequences",
     "Parameters and states": lambda name, value: value.__module__.startswith(
         ("rnnjax.cells", "rnnjax._combine")
@@ -63,6 +68,21 @@ def table(names: dict[str, object]) -> list[str]:
     return [*rows, ""]
 
 
+def fields() -> list[str]:
+    """A Markdown table of the vocabulary of parameter fields."""
+    rows = [
+        "A field has one of these names, or one with a suffix that says of what, such as `b_n`.",
+        "",
+        "| field | what it holds | axes | weight decay |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, field in FIELDS.items():
+        rows.append(
+            f"| `{name}` | {field.holds} | `{field.axes}` | {'yes' if field.decays else 'no'} |"
+        )
+    return [*rows, ""]
+
+
 def render() -> str:
     """The whole page."""
     lines = [
@@ -79,7 +99,10 @@ def render() -> str:
         lines += [f"## {group}", "", *table(names)]
     if left:
         raise SystemExit(f"no group for {', '.join(left)}: add one to GROUPS")
-    lines += ["## rnnjax.testing", "", *table(defined(rnnjax.testing))]
+    lines += ["## Parameter fields", "", *fields()]
+    lines += ["## rnnjax.host", "", *table(defined(rnnjax.host))]
+    kit = {name: value for name, value in public(rnnjax.testing).items() if name != "LAWS"}
+    lines += ["## rnnjax.testing", "", *table(kit)]
     lines += ["## rnnjax.train", "", *table(public(rnnjax.train))]
     return "\n".join(lines)
 

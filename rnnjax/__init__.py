@@ -1,17 +1,13 @@
 """Recurrent neural networks in JAX: cells as equations, unrolled over time."""
 
 from rnnjax import _export
+from rnnjax import host as host
 from rnnjax._cell import Cell as Cell
 from rnnjax._cell import Held as Held
-from rnnjax._cell import Positive as Positive
-from rnnjax._cell import Rate as Rate
-from rnnjax._cell import Size as Size
-from rnnjax._cell import cell_factory as cell_factory
-from rnnjax._cell import noise_keys as noise_keys
-from rnnjax._cell import rekey as rekey
+from rnnjax._cell import tokens as tokens
 from rnnjax._combine import FeedbackState as FeedbackState
 from rnnjax._combine import HighwayParams as HighwayParams
-from rnnjax._combine import LeakyParams as LeakyParams
+from rnnjax._combine import LearnedLeakyParams as LearnedLeakyParams
 from rnnjax._combine import LearnedStateParams as LearnedStateParams
 from rnnjax._combine import NoisyState as NoisyState
 from rnnjax._combine import cast as cast
@@ -22,6 +18,7 @@ from rnnjax._combine import feedback as feedback
 from rnnjax._combine import highway as highway
 from rnnjax._combine import input_dropout as input_dropout
 from rnnjax._combine import leaky as leaky
+from rnnjax._combine import learned_leaky as learned_leaky
 from rnnjax._combine import learned_state as learned_state
 from rnnjax._combine import orthogonal as orthogonal
 from rnnjax._combine import parallel as parallel
@@ -29,13 +26,22 @@ from rnnjax._combine import recurrent_dropout as recurrent_dropout
 from rnnjax._combine import residual as residual
 from rnnjax._combine import spectral as spectral
 from rnnjax._combine import stack as stack
+from rnnjax._combine import teacher_forcing as teacher_forcing
 from rnnjax._combine import weight_drop as weight_drop
 from rnnjax._combine import zoneout as zoneout
 from rnnjax._compile import Plan as Plan
 from rnnjax._compile import plan as plan
 from rnnjax._compile import scan as scan
-from rnnjax._host import tune_host_memory as tune_host_memory
-from rnnjax._host import use_cpu_devices as use_cpu_devices
+from rnnjax._factory import Positive as Positive
+from rnnjax._factory import Rate as Rate
+from rnnjax._factory import Size as Size
+from rnnjax._factory import cell_factory as cell_factory
+from rnnjax._fields import decays as decays
+from rnnjax._layer import Layer as Layer
+from rnnjax._layer import LayerCall as LayerCall
+from rnnjax._noise import noise_keys as noise_keys
+from rnnjax._noise import rekey as rekey
+from rnnjax._noise import set_rates as set_rates
 from rnnjax._unroll import unroll as unroll
 from rnnjax.cells import DropoutState as DropoutState
 from rnnjax.cells import ElmanParams as ElmanParams
@@ -53,12 +59,13 @@ from rnnjax.cells import elman as elman
 from rnnjax.cells import embed as embed
 from rnnjax.cells import gru as gru
 from rnnjax.cells import layer_norm as layer_norm
+from rnnjax.cells import layer_norm_gru as layer_norm_gru
+from rnnjax.cells import layer_norm_lstm as layer_norm_lstm
 from rnnjax.cells import linear as linear
 from rnnjax.cells import lstm as lstm
 from rnnjax.initializers import PRESETS as PRESETS
 from rnnjax.initializers import Initializers as Initializers
 from rnnjax.layers import BidirectionalParams as BidirectionalParams
-from rnnjax.layers import Layer as Layer
 from rnnjax.layers import bidirectional as bidirectional
 from rnnjax.layers import pyramid as pyramid
 from rnnjax.layers import recurrent as recurrent
@@ -74,6 +81,6 @@ from rnnjax.sequences import reverse_sequences as reverse_sequences
 from rnnjax.sequences import unpack as unpack
 from rnnjax.sequences import unpad as unpad
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _export.register(globals())

@@ -11,20 +11,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from rnnjax._cell import (
-    Array,
-    Cell,
-    Params,
-    PyTree,
-    State,
-    is_key,
-    joined,
-    natural,
-    parted,
-    require_cell,
-)
+from rnnjax._cell import Array, Cell, Params, PyTree, State, joined, parted
+from rnnjax._factory import natural
+from rnnjax._noise import is_key
 
 Shape = tuple[int, ...]
+
+
+_HINT = "call a factory, as in lstm(256), or wrap a function in activation(...)"
+
+
+def require_cell(what: str, value: Any, hint: str = _HINT) -> Cell:
+    """The cell; raises TypeError for anything else."""
+    if not isinstance(value, Cell):
+        name = getattr(value, "__name__", type(value).__name__)
+        raise TypeError(f"{what} must be a Cell, got {name}: {hint}")
+    return value
 
 
 def sequence_sizes(

@@ -9,18 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._cell import (
-    Array,
-    Cell,
-    Params,
-    PyTree,
-    State,
-    fold_in,
-    is_key,
-    joined,
-    natural,
-    parted,
-)
+from rnnjax._cell import Array, Cell, Params, PyTree, State, joined, parted
 from rnnjax._check import (
     check_call,
     check_carry,
@@ -33,6 +22,8 @@ from rnnjax._compile import scan
 from rnnjax._compile._mapped import mapped_rows
 from rnnjax._compile._memory import remembered
 from rnnjax._compile._static import Static
+from rnnjax._factory import natural
+from rnnjax._noise import fold_in, is_key
 
 
 def unroll(
@@ -146,7 +137,7 @@ def _unroll(
         xs = select_rows(valid, xs, _harmless(cell, valid, xs))
     if resets is not None:
         resets = resets if valid is None else resets & valid
-        resets = _reversed_resets(resets, valid) if told["reverse"] else resets
+        resets = reversed_resets(resets, valid) if told["reverse"] else resets
 
     def step(constants: PyTree, state: State, inputs: PyTree) -> tuple[State, PyTree]:
         arrays, fresh, held = constants
@@ -197,7 +188,7 @@ def _restart(cell: Cell, params: Params, state: State, fresh: State) -> State:
     return jax.tree.map(lambda new, old: _placed(new, jax.typeof(old).sharding.spec), drawn, state)
 
 
-def _reversed_resets(resets: Array, valid: Array | None) -> Array:
+def reversed_resets(resets: Array, valid: Array | None) -> Array:
     """Where a reversed run restarts: before a real step when the next real one is a reset."""
     steps = times(resets.shape[0], resets.shape[1:])
     # Each real step as its time and, in the last bit, its flag: the least to come is the next.

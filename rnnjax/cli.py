@@ -212,7 +212,7 @@ def print_plan(model: Cell, window: int, batch_size: int) -> None:
 
     import rnnjax
 
-    symbol = jax.ShapeDtypeStruct((), "int32")
+    symbol = rnnjax.tokens()
     params = jax.eval_shape(model.init, jax.random.key(0), symbol)
     state = jax.eval_shape(lambda params: model.initial_state(params, (batch_size,)), params)
     xs = jax.ShapeDtypeStruct((window, batch_size), "int32")
@@ -358,8 +358,8 @@ def train(config: LanguageModelConfig, resume: pathlib.Path | None) -> None:
     from rnnjax.train import train_language_model
 
     with contextlib.suppress(RuntimeError):  # JAX has started: the devices are what they are
-        rnnjax.use_cpu_devices()
-    rnnjax.tune_host_memory()
+        rnnjax.host.use_cpu_devices()
+    rnnjax.host.tune_host_memory()
     if resume is not None:
         config = dataclasses.replace(config, out=resume)
     report(train_language_model(config, resume=resume is not None))

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers as jinit
 
-from rnnjax._cell import at_least_float32
+from rnnjax._dtypes import at_least_float32
 
 Array = jax.Array
 Initializer = Callable[[Array, Sequence[int], Any], Array]
@@ -153,7 +153,9 @@ def _rounded(draw: Callable[..., Any], key: Array, shape: Sequence[int], dtype: 
 
 def _init(what: str, value: Any) -> str | Initializers:
     if not isinstance(value, str | Initializers):
-        raise TypeError(f"{what} must be an Initializers or a preset's name, got {value!r}")
+        hint = ": pass rnnjax.Initializers(w_h=...), a function for each kind of parameter"
+        got = f"{value!r}{hint * callable(value)}"
+        raise TypeError(f"{what} must be an Initializers or a preset's name, got {got}")
     if isinstance(value, str) and value not in PRESETS:
         raise ValueError(f"{what} must be one of {', '.join(PRESETS)}, got {value!r}")
     # One form, so that equal cells are equal. (What has no hash, the factory refuses.)

@@ -1,95 +1,30 @@
-"""Floor 3: layers, for what needs the whole sequence at once.
-
-A cell is enough wherever the future does not matter, and it streams. A `Layer` takes the sequence:
-to run it in both directions, or to halve its time axis between layers.
-"""
+"""Floor 3: layers, for what needs the whole sequence at once."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import (
-    Array,
-    Cell,
-    InitFn,
-    Params,
-    PyTree,
-    Recipe,
-    Size,
-    State,
-    as_spec,
-    cell_factory,
-    rekey,
-)
-from rnnjax._check import checked_rows, sequence_sizes
+from rnnjax._cell import Array, Cell, Params, PyTree, State, as_spec
+from rnnjax._check import checked_rows
+from rnnjax._combine._common import Inner
+from rnnjax._combine._parts import Parts
 from rnnjax._combine.parallel import Merge, merged
-from rnnjax._unroll import select_rows, unroll, valid_steps
+from rnnjax._factory import Size, cell_factory
+from rnnjax._layer import Either, Layer, LayerCall, RunFn, either, layer_of, runner
+from rnnjax._unroll import reversed_resets, select_rows, valid_steps
+from rnnjax.sequences import reverse_sequences
 
 
-class ApplyFn(Protocol):
-    """Runs a layer over a sequence."""
-
-    def __call__(
-        self,
-        params: Params,
-        xs: PyTree,
-        *,
-        state: State | None = None,
-        lengths: Array | None = None,
-        mask: Array | None = None,
-        resets: Array | None = None,
-        key: Array | None = None,
-    ) -> tuple[State, PyTree]:
-        """Arguments as in `rnnjax.unroll`; see `Layer`."""
-        ...
-
-
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True, eq=False)
-class Layer(Recipe):
-    """A function of a whole sequence, with parameters and a state.
-
-    Like a Cell it is static, and layers made by equal calls are equal.
-
-    Attributes:
-      name: how errors and benchmark rows call it.
-      init: `(key, x_spec) -> params`; `x_spec` describes one unbatched step, as for a Cell.
-      apply: `(params, xs, *, state, lengths, mask, resets, key) -> (state, ys)`, time first.
-        `state=None` is a fresh start. With a `key` noise is drawn from it, without one there is
-        none.
-      time_factor: how many input steps make one output step.
-
-    Example:
-      >>> import jax, jax.numpy as jnp, rnnjax
-      >>> encoder = rnnjax.serial(
-      ...     rnnjax.bidirectional(rnnjax.lstm(8)), rnnjax.pyramid(), rnnjax.linear(4)
-      ... )
-      >>> params = encoder.init(jax.random.key(0), 3)
-      >>> lengths = jnp.array([6, 5])
-      >>> state, ys = encoder.apply(params, jnp.ones((6, 2, 3)), lengths=lengths)
-      >>> print(ys.shape, encoder.output_lengths(lengths))
-      (3, 2, 4) [3 3]
-    """
-
-    name: str
-    init: InitFn
-    apply: ApplyFn
-    time_factor: int = 1
-
-    def output_lengths(self, lengths: Array) -> Array:
-        """The lengths of the outputs for inputs of these lengths: ⌈lengths / time_factor⌉."""
-        # Not -(-lengths // factor), nor lengths + factor - 1: lengths may be of any integer dtype.
-        factor = min(self.time_factor, jnp.iinfo(lengths.dtype).max)
-        return lengths // factor + (lengths % factor > 0).astype(lengths.dtype)
+def _either_or_none(what: str, value: Any) -> Cell | Layer | None:
+    return None if value is None else either(what, value)
 
 
 @cell_factory
-def recurrent(cell: Cell) -> Layer:
+def recurrent(cell: Inner) -> Layer:
     """Runs a cell forwards in time: `rnnjax.unroll` as a layer.
 
     Args:
@@ -109,12 +44,11 @@ def recurrent(cell: Cell) -> Layer:
       >>> ys.shape
       (5, 2, 4)
     """
-    _require_cell("recurrent: cell", cell)
-    return Layer(name=f"recurrent({cell.name})", init=cell.init, apply=_runner(cell))
+    return layer_of(cell)
 
 
 class BidirectionalParams(NamedTuple):
-    """Parameters of `bidirectional`, or its states.
+    """Parameters of `bidirectional`, its states, or the outputs that it leaves separate.
 
     Attributes:
       forward: those of the cell that runs forwards in time.
@@ -127,12 +61,12 @@ class BidirectionalParams(NamedTuple):
 
 @cell_factory
 def bidirectional(
-    forward: Cell,
-    backward: Cell | None = None,
+    forward: Either,
+    backward: Annotated[Any, _either_or_none] = None,
     *,
     merge: Merge = "concat",
 ) -> Layer:
-    """Runs one cell forwards and another backwards over the same sequence.
+    """Runs one cell or layer forwards and another backwards over the same sequence.
 
         →h_t = forward(→h_{t-1}, x_t)        t = 1 .. n
         ←h_t = backward(←h_{t+1}, x_t)       t = n .. 1
@@ -142,18 +76,19 @@ def bidirectional(
     real step, and at the last step of each sequence that `resets` separates.
 
     Args:
-      forward: the cell that runs forwards.
-      backward: the cell that runs backwards; None for one equal to `forward`. Its parameters are
-        its own in any case.
+      forward: the cell or layer that runs forwards.
+      backward: what runs backwards; None for one equal to `forward`. Its parameters are its own in
+        any case. A layer is given each row's real part reversed.
       merge: how the outputs meet: "concat" along the features, "sum", "mean", or "separate" for
-        the pair (forward, backward).
+        a `BidirectionalParams` of them.
 
     Returns:
       A Layer whose parameters and state are `BidirectionalParams`.
 
     Raises:
-      TypeError: an argument is not a Cell.
-      ValueError: `merge` is an unknown name.
+      TypeError: an argument is neither a Cell nor a Layer.
+      ValueError: `merge` is an unknown name, or a layer shortens the time axis: there is no telling
+        which steps would meet.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnnjax
@@ -168,36 +103,63 @@ def bidirectional(
       Processing 45(11), 1997.
     """
     backward = forward if backward is None else backward
-    _require_cell("bidirectional: forward", forward)
-    _require_cell("bidirectional: backward", backward)
     name = f"bidirectional({', '.join(dict.fromkeys((forward.name, backward.name)))})"
-    cells = BidirectionalParams(forward, backward)
-    run = BidirectionalParams(_runner(forward), _runner(backward, reverse=True))
+    parts = Parts.of("bidirectional", (), {"forward": forward, "backward": backward})
+    for part in parts.parts:
+        if isinstance(part, Layer) and part.time_factor != 1:
+            raise ValueError(
+                f"{name}: {part.name} makes one step of {part.time_factor}, so the directions "
+                "would not meet: put it above or below, in serial(...)"
+            )
+    runs = layer_of(forward).run, _backwards(backward)
 
     def init(key: Array, x_spec: PyTree) -> BidirectionalParams:
-        keys = jax.random.split(key)
+        keys = parts.keys(key)
         return BidirectionalParams(
-            *(cell.init(k, x_spec) for cell, k in zip(cells, keys, strict=True))
+            *(cell.init(k, x_spec) for cell, k in zip(parts.parts, keys, strict=True))
         )
 
-    def apply(
-        params: BidirectionalParams,
-        xs: PyTree,
-        *,
-        state: BidirectionalParams | None = None,
-        key: Array | None = None,
-        **rows: Array | None,
+    def run_both(
+        params: BidirectionalParams, state: BidirectionalParams | None, xs: PyTree, call: LayerCall
     ) -> tuple[BidirectionalParams, PyTree]:
-        states = (None, None) if state is None else _entries("state", state, 2, name)
-        params = BidirectionalParams(*_entries("params", params, 2, name))
-        keys = (None, None) if key is None else jax.random.split(key)
-        (s_f, y_f), (s_b, y_b) = (
-            run_one(p, xs, state=s, key=k, **rows)
-            for run_one, p, s, k in zip(run, params, states, keys, strict=True)
-        )
-        return BidirectionalParams(s_f, s_b), merged(merge, y_f, y_b)
+        states = (None, None) if state is None else _pair("state", state)
+        every = zip(runs, _pair("params", params), states, parts.keys(call.key), strict=True)
+        each = [run(p, s, xs, call._replace(key=k)) for run, p, s, k in every]
+        ys = merged(merge, parts, [y for _, y in each])
+        ys = BidirectionalParams(**ys) if merge == "separate" else ys
+        return BidirectionalParams(*(s for s, _ in each)), ys
 
-    return Layer(name=name, init=init, apply=apply)
+    def _pair(what: str, value: Any) -> tuple[Any, Any]:
+        if isinstance(value, tuple | list) and len(value) == 2:
+            return tuple(value)
+        got = f"{len(value)} of them" if isinstance(value, tuple | list) else type(value).__name__
+        raise TypeError(f"{what} of {name} must be a BidirectionalParams, got {got}")
+
+    return Layer(name=name, init=init, run=run_both)
+
+
+def _backwards(part: Cell | Layer) -> RunFn:
+    """Runs a cell or layer from each row's last real step to its first."""
+    if isinstance(part, Cell):
+        return runner(part, reverse=True)
+
+    def run(
+        params: Params, state: State | None, xs: PyTree, call: LayerCall
+    ) -> tuple[State, PyTree]:
+        time = jax.tree.leaves(xs)[0].shape[0]
+        lengths, resets = call.lengths, call.resets
+        if resets is not None:
+            valid = call.valid(time)
+            resets = reversed_resets(resets if valid is None else resets & valid, valid)
+
+        def flip(leaf: Array) -> Array:
+            return jnp.flip(leaf, 0) if lengths is None else reverse_sequences(leaf, lengths)
+
+        xs, mask, resets = jax.tree.map(flip, (xs, call.mask, resets))
+        state, ys = part.run(params, state, xs, call._replace(mask=mask, resets=resets))
+        return state, jax.tree.map(flip, ys)
+
+    return run
 
 
 @cell_factory
@@ -233,23 +195,14 @@ def pyramid(factor: Size = 2) -> Layer:
       Chan, Jaitly, Le & Vinyals, Listen, Attend and Spell, ICASSP 2016, arXiv:1508.01211.
     """
 
-    def apply(
-        params: tuple[()],
-        xs: Array,
-        *,
-        state: tuple[()] | None = None,
-        lengths: Array | None = None,
-        mask: Array | None = None,
-        resets: Array | None = None,
-        key: Array | None = None,
-    ) -> tuple[tuple[()], Array]:
-        if resets is not None:
+    def run(params: tuple[()], state: Any, xs: Array, call: LayerCall) -> tuple[tuple[()], Array]:
+        if call.resets is not None:
             raise ValueError("pyramid cannot keep resets: give each sequence a row of its own")
         if not hasattr(xs, "shape") or len(xs.shape) < 2:
             got = list(xs.shape) if hasattr(xs, "shape") else type(xs).__name__
             raise ValueError(f"pyramid needs one array [T, *B, D] as xs, got {got}")
         time, batch = xs.shape[0], xs.shape[1:-1]
-        lengths, mask, _ = checked_rows(lengths, mask, None, time, batch)
+        lengths, mask, _ = checked_rows(call.lengths, call.mask, None, time, batch)
         valid = valid_steps(time, batch, lengths, mask)
         if valid is not None:
             xs = select_rows(valid, xs, jnp.zeros_like(xs))
@@ -259,7 +212,7 @@ def pyramid(factor: Size = 2) -> Layer:
     return Layer(
         name=f"pyramid({factor})",
         init=lambda key, x_spec: (),
-        apply=apply,
+        run=run,
         time_factor=factor,
     )
 
@@ -270,29 +223,38 @@ def _grouped(xs: Array, factor: int) -> Array:
     return jnp.pad(xs, padding).reshape(-(-xs.shape[0] // factor), factor, *xs.shape[1:])
 
 
-def _layers(what: str, value: tuple[Any, ...]) -> tuple[Layer, ...]:
-    if not value:
-        raise ValueError("serial needs at least one layer, got none")
-    for i, layer in enumerate(value):
+def _layers(what: str, value: Any) -> Any:
+    """The layers of `*layers` or `**layers`, cells among them lifted."""
+
+    def lifted(name: int | str, layer: Any) -> Layer:
         if not isinstance(layer, Cell | Layer):
-            raise TypeError(f"{what}[{i}] must be a Layer or a Cell, got {layer!r}")
-    return tuple(recurrent(layer) if isinstance(layer, Cell) else layer for layer in value)
+            raise TypeError(f"{what}[{name}] must be a Layer or a Cell, got {layer!r}")
+        return recurrent(layer) if isinstance(layer, Cell) else layer
+
+    if isinstance(value, dict):
+        return {name: lifted(name, layer) for name, layer in value.items()}
+    return tuple(lifted(i, layer) for i, layer in enumerate(value))
+
+
+Layers = Annotated[Any, _layers]  # of `*layers` and `**named`
 
 
 @cell_factory
-def serial(*layers: Annotated[Any, _layers]) -> Layer:
+def serial(*layers: Layers, **named: Layers) -> Layer:
     """Feeds each layer's whole output sequence to the next.
 
     Lengths and masks follow through layers which shorten the time axis.
 
     Args:
       *layers: Layers, or Cells, which run forwards in time.
+      **named: the same by names of your choice, instead; as in `stack`.
 
     Returns:
-      A Layer whose parameters and state are tuples with one entry a layer.
+      A Layer whose parameters and state are dicts by the names of the layers, or tuples where they
+      have none.
 
     Raises:
-      TypeError: an argument is neither a Layer nor a Cell.
+      TypeError: an argument is neither a Layer nor a Cell, or some have names and some have not.
       ValueError: there is no layer.
 
     Example:
@@ -303,49 +265,34 @@ def serial(*layers: Annotated[Any, _layers]) -> Layer:
       >>> ys.shape, state[1].forward.h.shape
       ((7, 2, 5), (2, 8))
     """
+    parts = Parts.of("serial", layers, named)
 
-    def init(key: Array, x_spec: PyTree) -> tuple:
+    def init(key: Array, x_spec: PyTree) -> PyTree:
         params, x_spec = [], as_spec(x_spec)
-        for i, layer in enumerate(layers):
-            params.append(layer.init(jax.random.fold_in(key, i), x_spec))
+        for layer, k in zip(parts.parts, parts.keys(key), strict=True):
+            params.append(layer.init(k, x_spec))
             x_spec = output_spec(layer, params[-1], x_spec)
-        return tuple(params)
+        return parts.tree(params)
 
-    def apply(
-        params: tuple,
-        xs: PyTree,
-        *,
-        state: tuple | None = None,
-        lengths: Array | None = None,
-        mask: Array | None = None,
-        resets: Array | None = None,
-        key: Array | None = None,
-    ) -> tuple[tuple, PyTree]:
-        params = _entries("params", params, len(layers), name)
-        states = (None,) * len(layers)
-        states = states if state is None else _entries("state", state, len(layers), name)
-        lengths, mask = (None if a is None else jnp.asarray(a) for a in (lengths, mask))
+    def run(
+        params: PyTree, state: PyTree | None, xs: PyTree, call: LayerCall
+    ) -> tuple[PyTree, PyTree]:
+        params = parts.entries(f"params of {name}", params)
+        states = [None] * len(params)
+        states = states if state is None else parts.entries(f"state of {name}", state)
         new = []
-        for i, (layer, p, s) in enumerate(zip(layers, params, states, strict=True)):
-            k = None if key is None else jax.random.fold_in(key, i)
-            s, xs = layer.apply(p, xs, state=s, lengths=lengths, mask=mask, resets=resets, key=k)
+        for layer, p, s, k in zip(parts.parts, params, states, parts.keys(call.key), strict=True):
+            s, xs = layer.run(p, s, xs, call._replace(key=k))
             new.append(s)
-            lengths = None if lengths is None else layer.output_lengths(lengths)
-            mask = None if mask is None else _grouped(mask, layer.time_factor).any(axis=1)
-        return tuple(new), xs
+            if call.lengths is not None:
+                call = call._replace(lengths=layer.output_lengths(call.lengths))
+            if call.mask is not None:
+                call = call._replace(mask=_grouped(call.mask, layer.time_factor).any(axis=1))
+        return parts.tree(new), xs
 
-    name = f"serial({', '.join(layer.name for layer in layers)})"
-    factor = math.prod(layer.time_factor for layer in layers)
-    return Layer(name=name, init=init, apply=apply, time_factor=factor)
-
-
-def _entries(what: str, value: Any, count: int, name: str) -> Any:
-    """The value, once it has one entry for each part of a layer."""
-    many = isinstance(value, tuple | list)
-    if not many or len(value) != count:
-        got = f"{len(value)} of them" if many else type(value).__name__
-        raise TypeError(f"{what} of {name} must be a tuple of {count} entries, got {got}")
-    return value
+    name = f"serial({parts})"
+    factor = math.prod(layer.time_factor for layer in parts.parts)
+    return Layer(name=name, init=init, run=run, time_factor=factor)
 
 
 def output_spec(layer: Layer, params: Params, x_spec: PyTree) -> PyTree:
@@ -356,33 +303,3 @@ def output_spec(layer: Layer, params: Params, x_spec: PyTree) -> PyTree:
 
     _, ys = jax.eval_shape(layer.apply, params, jax.tree.map(with_time, as_spec(x_spec)))
     return jax.tree.map(lambda y: jax.ShapeDtypeStruct(y.shape[1:], y.dtype), ys)
-
-
-def _runner(cell: Cell, *, reverse: bool = False) -> ApplyFn:
-    """`unroll` of a cell as the `apply` of a layer."""
-
-    def apply(
-        params: Params,
-        xs: PyTree,
-        *,
-        state: State | None = None,
-        lengths: Array | None = None,
-        mask: Array | None = None,
-        resets: Array | None = None,
-        key: Array | None = None,
-    ) -> tuple[State, PyTree]:
-        if key is not None and state is not None:
-            state = rekey(cell, state, key)
-        elif key is not None:
-            _, batch = sequence_sizes(cell, params, None, xs, None, lengths, 0)
-            state = cell.initial_state(params, batch, key=key)
-        return unroll(
-            cell, params, state, xs, lengths=lengths, mask=mask, resets=resets, reverse=reverse
-        )
-
-    return apply
-
-
-def _require_cell(what: str, value: Any) -> None:
-    if not isinstance(value, Cell):
-        raise TypeError(f"{what} must be a Cell, got {value!r}")

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._cell import Array, at_least_float32, natural
+from rnnjax._cell import Array
 from rnnjax._check import check_lengths, checked_rows
+from rnnjax._dtypes import at_least_float32
+from rnnjax._factory import natural
 from rnnjax._unroll import select_rows, times, valid_steps
 
 

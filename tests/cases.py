@@ -10,6 +10,7 @@ import numpy as np
 from oracles import numpy
 
 import rnnjax
+from rnnjax._cell import joined, parted
 
 V, D = 5, 3
 
@@ -33,6 +34,8 @@ CELLS = {
     "lstm": (rnnjax.lstm(4), floats),
     "gru-after": (rnnjax.gru(4), floats),
     "gru-before": (rnnjax.gru(4, reset="before"), floats),
+    "layer_norm_lstm": (rnnjax.layer_norm_lstm(4), floats),
+    "layer_norm_gru": (rnnjax.layer_norm_gru(4), floats),
     "embed": (rnnjax.embed(V, 3), tokens),
     "linear": (rnnjax.linear(4), floats),
     "activation": (rnnjax.activation("tanh"), floats),
@@ -92,4 +95,5 @@ def state(name, params, batch, key=None, seed=0):
             return leaf
         return jnp.asarray(leaf + rng.normal(0, 0.5, leaf.shape), leaf.dtype)
 
-    return jax.tree.map(move, numpy(fresh))
+    fresh, held = parted(numpy(fresh))  # a rate is a probability
+    return joined(jax.tree.map(move, fresh), held)

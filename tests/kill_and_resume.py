@@ -22,7 +22,7 @@ from typing import TextIO
 import jax
 import numpy as np
 
-from rnnjax._cell import is_key
+from rnnjax._noise import is_key
 from rnnjax.train.run import load_run, read_records
 
 ROOT = pathlib.Path(__file__).parent.parent

@@ -124,7 +124,14 @@ def test_inspect_shows_settings_parameters_checkpoints_and_plan(run, capsys):
     (run / "training.png").unlink()
     assert main(["inspect", "--run", str(run)]) == 0
     shown = capsys.readouterr().out
-    for word in ("hidden_size", "jax", "[0].table", "[6, 6]", "step_00000003", "each step needs"):
+    for word in (
+        "hidden_size",
+        "jax",
+        "['embed'].table",
+        "[6, 6]",
+        "step_00000003",
+        "each step needs",
+    ):
         assert word in shown
     assert (run / "training.png").read_bytes().startswith(b"\x89PNG")
 

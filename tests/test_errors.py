@@ -55,7 +55,8 @@ TABLE = [
      r"params\.w_x is int32, lstm\(4\) needs a floating-point array"),
     ("keys of another shape", lambda: run(
         cell=dropout(0.5), params=(),
-        state=rnnjax.DropoutState(jax.random.split(KEY, (B, 3)), jnp.zeros(B, jnp.int32))),
+        state=rnnjax.DropoutState(
+            jax.random.split(KEY, (B, 3)), jnp.zeros(B, jnp.int32), rnnjax.Held(jnp.zeros(B)))),
      ValueError, r"state\.key holds keys of shape \[2, 3\], expected \[2, 1\]"),
     ("reset", lambda: gru(4, reset="x"), ValueError, r"gru: reset .*after, before, got 'x'"),
     ("init name", lambda: lstm(4, init="pytorch"), ValueError,
@@ -72,7 +73,7 @@ TABLE = [
     ("rate bool", lambda: dropout(True), TypeError, r"dropout: rate .*\[0, 1\), got True"),
     ("rate str", lambda: dropout("0.5"), TypeError, r"dropout: rate .*\[0, 1\), got '0.5'"),
     ("epsilon", lambda: layer_norm(epsilon=0), ValueError, r"layer_norm: epsilon .*positive.*0"),
-    ("empty stack", lambda: stack(), ValueError, r"stack needs at least one cell"),
+    ("empty stack", lambda: stack(), ValueError, r"stack needs at least one part"),
     ("stack of a list", lambda: stack([CELL]), TypeError,
      r"stack: cells\[0\] must be a Cell, got list.*stack\(\*cells\)"),
     ("stack of a function", lambda: stack(CELL, abs), TypeError,
@@ -88,7 +89,7 @@ TABLE = [
     ("spec integer", lambda: CELL.init(KEY, jnp.arange(3)), TypeError,
      r"lstm\(4\) needs floating-point xs, got int32.*embed"),
     ("tokens as floats", lambda: MODEL.init(KEY, D), TypeError,
-     r"embed\(7, 3\) needs integer.*got float32.*jax.ShapeDtypeStruct"),
+     r"embed\(7, 3\) needs integer.*got float32.*rnnjax.tokens"),
     ("keys of another batch",
      lambda: dropout(0.5).initial_state((), (2, 3), key=jax.random.split(KEY, 2)), ValueError,
      r"key has shape \[2\], expected \[\] or \[2, 3\]"),

@@ -1,5 +1,7 @@
 """What is held in a state: the same during a sequence, another for each row."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 import rnnjax
 from rnnjax import Held
+from rnnjax.testing import check_cell
 
 B, S, D, T = 2, 7, 4, 5
 
@@ -15,15 +18,16 @@ def attending_step(p, state, x):
     h, memory = state["h"], state["memory"].value
     scores = jnp.einsum("...d,...sd->...s", h @ p["q"], memory @ p["k"])
     read = jnp.einsum("...s,...sd->...d", jax.nn.softmax(scores), memory)
-    h = jnp.tanh(jnp.concatenate([x, read], -1) @ p["w"])
+    h = jnp.tanh(jnp.concatenate([x.astype(h.dtype), read], -1) @ p["w"])
     return {"h": h, "memory": state["memory"]}, h
 
 
 def fresh(params, batch=(), *, key=None):
-    return {"h": jnp.zeros((*batch, D)), "memory": Held(jnp.zeros((*batch, 1, D)))}
+    dtype = params["q"].dtype
+    memory = jnp.zeros((*batch, 1, D), dtype)
+    return {"h": jnp.zeros((*batch, D), dtype), "memory": Held(memory)}
 
 
-DECODER = rnnjax.Cell("decoder", None, fresh, attending_step)
 rng = np.random.default_rng(0)
 PARAMS = {
     "q": rng.normal(size=(D, D)),
@@ -33,6 +37,13 @@ PARAMS = {
 PARAMS = jax.tree.map(jnp.float32, PARAMS)
 XS = jnp.float32(rng.normal(size=(T, B, 3)))
 MEMORY = jnp.float32(rng.normal(size=(B, S, D)))
+
+
+def init(key, x_spec):
+    return jax.tree.map(lambda a: (0.3 * a).astype(x_spec.dtype), PARAMS)
+
+
+DECODER = rnnjax.Cell("decoder", init, fresh, attending_step)
 
 
 def start(memory=MEMORY):
@@ -109,3 +120,38 @@ def test_it_goes_through_a_stack_and_is_passed_by_where_noise_is_drawn():
 def test_another_batch_is_refused(memory, message):
     with pytest.raises(ValueError, match=message):
         rnnjax.unroll(DECODER, PARAMS, start(memory), XS)
+
+
+def memory_of(size):
+    def hold(rng, state):
+        return {**state, "memory": Held(rng.normal(size=(*state["h"].shape[:-1], size, D)))}
+
+    return hold
+
+
+CASES = [
+    (DECODER, memory_of(2)),
+    (DECODER, memory_of(S)),
+    (rnnjax.learned_state(DECODER), memory_of(S)),
+    (
+        rnnjax.stack(drop=rnnjax.dropout(0.5), decoder=DECODER),
+        lambda rng, state: {**state, "decoder": memory_of(S)(rng, state["decoder"])},
+    ),
+]
+
+
+@pytest.mark.parametrize(("cell", "hold"), CASES, ids=["2", "7", "learned", "stack"])
+def test_a_decoder_keeps_the_contract(cell, hold):
+    report = check_cell(cell, 3, hold=hold, batch_shape=(2,))
+    outcomes = {outcome.law: outcome.outcome for outcome in report.outcomes}
+    assert outcomes["held"] == "holds"
+
+
+def test_a_step_that_changes_what_it_holds_breaks_the_contract():
+    def forgetful(p, state, x):
+        state, y = attending_step(p, state, x)
+        return {**state, "memory": Held(0.5 * state["memory"].value)}, y
+
+    cell = dataclasses.replace(DECODER, step=forgetful)
+    with pytest.raises(AssertionError, match=r'decoder breaks "held".*after a step'):
+        check_cell(cell, 3, hold=memory_of(S))

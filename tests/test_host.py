@@ -21,13 +21,15 @@ def run(code):
 
 
 def test_the_cpu_becomes_n_devices():
-    code = "import jax, rnnjax; print(rnnjax.use_cpu_devices(3), jax.local_device_count('cpu'))"
+    code = (
+        "import jax, rnnjax; print(rnnjax.host.use_cpu_devices(3), jax.local_device_count('cpu'))"
+    )
     assert run(code) == ["3", "3"]
 
 
 def test_the_default_is_a_device_for_each_core():
     code = (
-        "import os, jax, rnnjax; n = rnnjax.use_cpu_devices()\n"
+        "import os, jax, rnnjax; n = rnnjax.host.use_cpu_devices()\n"
         "print(n == len(os.sched_getaffinity(0)) == jax.local_device_count('cpu'))"
     )
     assert run(code) == ["True"]
@@ -36,13 +38,13 @@ def test_the_default_is_a_device_for_each_core():
 def test_too_late_is_said():
     jax.devices()
     with pytest.raises(RuntimeError, match=r"use_cpu_devices\(7\) comes too late: .* with \d+ CPU"):
-        rnnjax.use_cpu_devices(7)
+        rnnjax.host.use_cpu_devices(7)
 
 
 @pytest.mark.parametrize(("n", "error"), [(0, ValueError), (2.0, TypeError), (True, TypeError)])
 def test_numbers_of_devices_are_checked(n, error):
     with pytest.raises(error, match="n must be a positive int"):
-        rnnjax.use_cpu_devices(n)
+        rnnjax.host.use_cpu_devices(n)
 
 
 def test_kept_memory_is_not_faulted_in_again():
@@ -60,10 +62,10 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 print(faults() > 10_000, faults() > 10_000)
-if rnnjax.tune_host_memory():
+if rnnjax.host.tune_host_memory():
     faults()
     print(faults() < 100)
-    rnnjax.tune_host_memory(False)
+    rnnjax.host.tune_host_memory(False)
     print(faults() > 10_000, faults() > 10_000)
 """
     if sys.platform != "linux":

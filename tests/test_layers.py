@@ -315,9 +315,9 @@ def test_deep_bidirectional_lstm_equals_pytorch_on_packed_sequences():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: rnnjax.serial(), ValueError, "at least one layer"),
+        (lambda: rnnjax.serial(), ValueError, "at least one part"),
         (lambda: rnnjax.serial(jnp.tanh), TypeError, r"layers\[0\] must be a Layer or a Cell"),
-        (lambda: rnnjax.recurrent(3), TypeError, "cell must be a Cell, got 3"),
+        (lambda: rnnjax.recurrent(3), TypeError, "cell must be a Cell, got int"),
         (lambda: rnnjax.bidirectional(rnnjax.gru), TypeError, "forward must be a Cell"),
         (lambda: rnnjax.bidirectional(rnnjax.gru(2), 3), TypeError, "backward must be a Cell"),
         (lambda: rnnjax.bidirectional(rnnjax.gru(2), merge="max"), ValueError, "concat, sum, mean"),
@@ -339,17 +339,17 @@ def test_deep_bidirectional_lstm_equals_pytorch_on_packed_sequences():
         (
             lambda: LAYERS["deep"].apply(params_of(LAYERS["deep"]), XS, state=(None,)),
             TypeError,
-            "state of serial.* must be a tuple of 4 entries, got 1 of them",
+            "state of serial.* must be a tuple of 4 entries, got 1 entries",
         ),
         (
             lambda: LAYERS["concat"].apply(params_of(LAYERS["recurrent"]), XS),
             TypeError,
-            "params of bidirectional.* must be a tuple of 2 entries, got 3 of them",
+            "params of bidirectional.* must be a BidirectionalParams, got 3 of them",
         ),
         (
             lambda: LAYERS["mean"].apply(params_of(LAYERS["mean"]), XS, state=jnp.zeros((2, 5))),
             TypeError,
-            "state of bidirectional.* must be a tuple of 2 entries, got ArrayImpl",
+            "state of bidirectional.* must be a BidirectionalParams, got ArrayImpl",
         ),
         (
             lambda: rnnjax.bidirectional(rnnjax.gru(4), rnnjax.gru(1), merge="sum").apply(
@@ -361,5 +361,111 @@ def test_deep_bidirectional_lstm_equals_pytorch_on_packed_sequences():
     ],
 )
 def test_errors(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+# --- layers compose ------------------------------------------------------------------------------
+
+OPTIONS = {
+    "plain": {},
+    "lengths": {"lengths": LENGTHS},
+    "everything": {
+        "lengths": LENGTHS,
+        "mask": np.random.default_rng(1).random((T, B)) < 0.8,
+        "resets": np.random.default_rng(2).random((T, B)) < 0.3,
+    },
+}
+options = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+
+
+@options
+def test_a_layer_backwards_is_its_cell_backwards(options):
+    """`serial` of one cell is a layer, so it goes the way of layers; the cell goes its own."""
+    cell = rnnjax.lstm(4)
+    by_cell, by_layer = rnnjax.bidirectional(cell), rnnjax.bidirectional(rnnjax.serial(rnn=cell))
+    params = params_of(by_cell)
+    named = rnnjax.BidirectionalParams(*({"rnn": one} for one in params))
+    (state, ys), grads = differentiated(by_cell)(params, XS, **options)
+    (got, ys_got), grads_got = differentiated(by_layer)(named, XS, **options)
+    assert_close((ys_got, grads_got[1]), (ys, grads[1]))
+    assert_close([one["rnn"] for one in (*got, *grads_got[0])], [*state, *grads[0]])
+
+
+@options
+def test_both_ways_through_several_layers(options):
+    layer = rnnjax.bidirectional(rnnjax.serial(rnnjax.gru(4), rnnjax.elman(3)), rnnjax.gru(2))
+    params = params_of(layer)
+    _, ys = layer.apply(params, XS, **options)
+    deep = rnnjax.stack(rnnjax.gru(4), rnnjax.elman(3))
+    _, forward = rnnjax.unroll(deep, params.forward, None, XS, **options)
+    _, backward = rnnjax.unroll(rnnjax.gru(2), params.backward, None, XS, reverse=True, **options)
+    assert_close(ys, jnp.concatenate([forward, backward], -1))
+
+
+@options
+def test_a_shortcut_around_a_layer(options):
+    inner = rnnjax.bidirectional(rnnjax.gru(D), merge="sum")
+    layer = rnnjax.residual(inner)
+    assert isinstance(layer, rnnjax.Layer)
+    assert layer.name == f"residual({inner.name})"
+    params = params_of(layer)
+    dirty = XS.copy()
+    real = np.ones((T, B), bool) & options.get("mask", True)
+    real &= np.arange(T)[:, None] < options.get("lengths", T)
+    dirty[~real] = np.nan
+    state, ys = layer.apply(params, dirty, **options)
+    want_state, want = inner.apply(params, XS, **options)
+    assert_close((state, ys), (want_state, jnp.where(real[..., None], want + XS, 0)))
+
+
+@options
+def test_batch_major_data(layer, options):
+    if "pyramid" in layer.name and "resets" in options:
+        pytest.skip("a pyramid keeps no resets")
+    params = params_of(layer)
+    state, ys = layer.apply(params, XS, **options)
+    turned = {k: v if k == "lengths" else v.T for k, v in options.items()}
+    got = layer.apply(params, XS.swapaxes(0, 1), time_axis=1, **turned)
+    assert_close(got, (state, jax.tree.map(lambda y: y.swapaxes(0, 1), ys)))
+
+
+def test_what_is_saved_is_said_to_every_cell():
+    """Values and gradients are the same; the plans are not: states are kept, and blocks."""
+    layer = LAYERS["deep"]
+    params = params_of(layer)
+
+    def loss(params, **options):
+        return (layer.apply(params, XS, **options)[1] ** 2).sum()
+
+    want = jax.value_and_grad(loss)(params)
+    assert_close(jax.value_and_grad(lambda p: loss(p, save="states", block=2))(params), want)
+    everything, states = (
+        str(jax.make_jaxpr(jax.grad(lambda p, o=o: loss(p, **o)))(params)).count("scan[")
+        for o in ({"save": "all", "block": None}, {"save": "states", "block": 2})
+    )
+    assert everything == 4 * 2  # four loops, forward and backward
+    assert states > everything
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: rnnjax.bidirectional(rnnjax.serial(rnnjax.gru(2), rnnjax.pyramid())),
+            ValueError,
+            "makes one step of 2, so the directions would not meet",
+        ),
+        (lambda: rnnjax.residual(3), TypeError, "cell must be a Cell, got int"),
+        (
+            lambda: rnnjax.residual(rnnjax.bidirectional(rnnjax.gru(2))).apply(
+                params_of(rnnjax.bidirectional(rnnjax.gru(2))), XS
+            ),
+            ValueError,
+            "the input has shape",
+        ),
+    ],
+)
+def test_layers_that_do_not_compose(call, error, message):
     with pytest.raises(error, match=message):
         call()

@@ -13,12 +13,17 @@ each = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative
 
 FLOORS = {
     "_cell": 0,
+    "_dtypes": 0,
     "_export": 0,
-    "_host": 0,
+    "_factory": 0,
+    "_fields": 0,
+    "host": 0,
+    "_noise": 0,
     "initializers": 0,
     "_compile": 1,
     "cells": 2,
     "_check": 2,
+    "_layer": 2,
     "_unroll": 2,
     "_combine": 3,
     "layers": 3,

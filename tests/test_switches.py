@@ -132,9 +132,9 @@ def test_nothing_is_copied_to_or_from_a_device_unasked(params):
 
 
 INNER = (
-    rnnjax.lstm(3, layer_norm=True),
+    rnnjax.layer_norm_lstm(3),
     rnnjax.gru(3),
-    rnnjax.gru(3, reset="before", layer_norm=True),
+    rnnjax.layer_norm_gru(3, reset="before"),
 )
 
 

@@ -32,13 +32,20 @@ EXPORTED = {
 def test_every_cell_keeps_the_contract(name):
     report = check_cell(cases.CELLS[name][0], cases.spec(name), integers=(0, cases.V))
     assert [o.law for o in report.outcomes] == list(LAWS)
-    assert {o.outcome for o in report.outcomes} <= {"holds", "no noise"}
+    assert {o.outcome for o in report.outcomes} <= {"holds", "no noise", "holds nothing"}
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.6])
+def test_teacher_forcing_keeps_the_contract(rate):
+    cell = rnnjax.teacher_forcing(rnnjax.stack(rnnjax.gru(3), rnnjax.linear(2)), 2, rate=rate)
+    check_cell(cell, (3, 2), batch_shape=(2,))
 
 
 def test_no_factory_is_forgotten():
     assert {"elman", "gru", "lstm", "stack"} <= EXPORTED
     tested = {cell._recipe[0].__name__ for cell, _ in cases.CELLS.values()}
     tested |= {name.partition("-")[0] for name in TRANSFORMATIONS}  # tests/combine/test_kit.py
+    tested |= {"teacher_forcing"}  # below
     assert tested >= EXPORTED
 
 

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from oracles import assert_bitwise, assert_close, is_key, numpy
 
 import rnnjax
+from rnnjax._cell import joined, parted
 
 pytestmark = pytest.mark.usefixtures("x64")
 QUICK = ("lstm", "language-model")
@@ -112,7 +113,7 @@ def one_step(cell, params, state, x):
 
 def alone(cell, params, state, xs, **options):
     """What `run` returns, from loops over rows and their real steps."""
-    fresh = cell.initial_state(params)
+    fresh, _ = parted(cell.initial_state(params))
 
     def place(tree, index):
         return jax.tree.map(lambda a: a[index], numpy(tree))
@@ -133,7 +134,8 @@ def alone(cell, params, state, xs, **options):
         total, finals, outputs = jnp.zeros(()), [], {}
         for row, s in zip(rows, states, strict=True):
             for t, restart in oracles.visits(row, len(xs), **options):
-                s, y = one_step(cell, params, fresh if restart else s, inputs[t, row])
+                s = joined(fresh, parted(s)[1]) if restart else s
+                s, y = one_step(cell, params, s, inputs[t, row])
                 outputs[t, row] = y
                 total += (y * w_ys[(t, *row)]).sum()
             for leaf, w in zip(split(s)[0], w_final, strict=True):
@@ -332,7 +334,9 @@ def test_a_reset_is_a_restart_and_no_nan_survives_it(name):
     want, ys = rnnjax.unroll(cell, params, None, xs[2:])
     assert_close((result[0], result[1][2:]), (want, ys))
 
-    broken = split(state)[1]([np.full_like(leaf, np.nan) for leaf in split(state)[0]])
+    carried, held = parted(state)
+    values, put = split(carried)
+    broken = joined(put([np.full_like(leaf, np.nan) for leaf in values]), held)
     first = np.roll(resets, -2, axis=0)
     assert_bitwise(
         rnnjax.unroll(cell, params, broken, xs, resets=first),

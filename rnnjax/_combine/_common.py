@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Annotated, Any
 
-import jax
-import jax.numpy as jnp
-
-from rnnjax._cell import Array, Cell, PyTree, fold_in, real, require_cell
-
-_WRAP = "wrap a function in activation(...)"
-HINT = f"call a factory, as in lstm(256), or {_WRAP}"
+from rnnjax._cell import Cell, PyTree
+from rnnjax._check import require_cell
+from rnnjax._factory import real
 
 
-def require_cells(what: str, value: tuple[Any, ...]) -> tuple[Cell, ...]:
-    """The cells; raises unless they are at least one Cell and nothing else."""
-    if not value:
+def require_cells(what: str, value: Any) -> Any:
+    """The cells of `*cells` or `**cells`; raises TypeError where one is no Cell."""
+    for i, cell in value.items() if isinstance(value, dict) else enumerate(value):
         name = what.partition(":")[0]
-        raise ValueError(f"{name} needs at least one cell, got none")
-    for i, cell in enumerate(value):
-        hint = f"{_WRAP}, unpack a list of cells: {what.partition(':')[0]}(*cells)"
+        hint = f"wrap a function in activation(...), unpack a list of cells: {name}(*cells)"
         require_cell(f"{what}[{i}]", cell, hint)
     return value
 
 
-Inner = Annotated[Cell, functools.partial(require_cell, hint=HINT)]
-Inners = Annotated[Cell, require_cells]  # of `*cells`
+Inner = Annotated[Cell, require_cell]
+Inners = Annotated[Cell, require_cells]  # of `*cells` and `**named`
 
 
 def require_output_of(name: str, cell: Cell) -> Callable[[PyTree], PyTree]:
@@ -40,26 +33,6 @@ def require_output_of(name: str, cell: Cell) -> Callable[[PyTree], PyTree]:
     return cell.output_of
 
 
-def is_floating(leaf: Any) -> bool:
-    """Whether a leaf holds floating-point numbers."""
-    return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
-
-
-def map_floats(f: Callable[..., Any], tree: PyTree, *others: PyTree) -> PyTree:
-    """Maps f over the floating leaves; keys, counters and flags stay those of `tree`."""
-    return jax.tree.map(lambda a, *b: f(a, *b) if is_floating(a) else a, tree, *others)
-
-
 def probability(what: str, value: Any) -> float:
     """`value` as a float; raises unless it is a number in [0, 1]."""
     return real(what, value, "a probability in [0, 1]", lambda p: 0 <= p <= 1)
-
-
-def initial_states(
-    cells: tuple[Cell, ...], params: tuple, batch_shape: tuple[int, ...], key: Array | None
-) -> tuple:
-    """The states of several cells, the noise of each from its own key."""
-    return tuple(
-        cell.initial_state(p, batch_shape, key=None if key is None else fold_in(key, i))
-        for i, (cell, p) in enumerate(zip(cells, params, strict=True))
-    )

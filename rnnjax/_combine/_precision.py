@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax._combine._common import is_floating, map_floats
 from rnnjax._compile._primitives import PRODUCTS
 from rnnjax._compile._trace import apply, inputs, read
+from rnnjax._dtypes import is_floating, map_floats
 
 
 def in_precision(fn: Callable[..., Any], narrow: Any, wide: Any) -> Callable[..., Any]:

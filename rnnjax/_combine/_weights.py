@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell, Params
+from rnnjax._noise import beside
 from rnnjax.cells._common import rows
 
 
@@ -99,9 +100,10 @@ class Recurrent:
         """With h ⊙ m in place of h."""
         return dataclasses.replace(self, m=m if self.m is None else self.m * m)
 
-    def dropped(self, kept: Array, rate: float) -> Recurrent:
+    def dropped(self, kept: Array, rate: Array) -> Recurrent:
         """With w / (1 - rate) where it is kept, bool [*B, H, K], and 0 elsewhere in place of w."""
-        w = jnp.where(kept, rows(self.w / (1 - rate), kept), 0)
+        w = rows(self.w, kept)
+        w = jnp.where(kept, w / beside(1 - rate, w), 0)
         return dataclasses.replace(self, w=w, by_row=True)
 
 

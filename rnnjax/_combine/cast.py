@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, Params, PyTree, State, as_spec, at_least_float32, cell_factory
-from rnnjax._combine._common import Inner, map_floats
+from rnnjax._cell import Array, Cell, Params, PyTree, State, as_spec
+from rnnjax._combine._common import Inner
+from rnnjax._dtypes import at_least_float32, map_floats
+from rnnjax._factory import cell_factory
 
 
 def _dtypes(what: str, value: Any) -> Any:

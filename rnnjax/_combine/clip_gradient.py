@@ -8,8 +8,10 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Cell, Params, Positive, PyTree, State, cell_factory
-from rnnjax._combine._common import Inner, map_floats
+from rnnjax._cell import Cell, Params, PyTree, State
+from rnnjax._combine._common import Inner
+from rnnjax._dtypes import map_floats
+from rnnjax._factory import Positive, cell_factory
 
 
 @cell_factory

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from rnnjax._cell import Cell, Params, PyTree, State, cell_factory
+from rnnjax._cell import Cell, Params, PyTree, State
 from rnnjax._combine._common import Inner
+from rnnjax._factory import cell_factory
 
 
 @cell_factory

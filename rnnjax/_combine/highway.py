@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, State, cell_factory
+from rnnjax._cell import Array, Cell, State
 from rnnjax._combine._common import Inner
 from rnnjax._combine._weights import under
 from rnnjax._combine.residual import shortcut
+from rnnjax._factory import cell_factory
 from rnnjax.cells._common import rows, vector, vector_spec
 from rnnjax.initializers import Init, preset
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 import jax
-import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, Params, PyTree, Rate, State, cell_factory, draw, fold_in
-from rnnjax._combine._common import Inner, is_floating
+from rnnjax._cell import Array, Cell, Params, PyTree, State
+from rnnjax._combine._common import Inner
 from rnnjax._combine._noise import noisy
+from rnnjax._dtypes import is_floating
+from rnnjax._factory import Rate, cell_factory
+from rnnjax._noise import dropped, fold_in
 from rnnjax.cells._common import flag
 
 
@@ -48,7 +50,9 @@ def input_dropout(cell: Inner, rate: Rate, *, variational: Annotated[bool, flag]
     """
     name = f"input_dropout({cell.name}, {rate}{', variational' * variational})"
 
-    def step(key: Array | None, params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
+    def step(
+        key: Array | None, rate: Array, params: Params, state: State, x: PyTree
+    ) -> tuple[State, PyTree]:
         leaves, tree = jax.tree.flatten(x)
         for leaf in leaves:
             if not is_floating(leaf):
@@ -56,10 +60,7 @@ def input_dropout(cell: Inner, rate: Rate, *, variational: Annotated[bool, flag]
                     f"{name} needs floating-point xs, got {leaf.dtype}: put it above the embedding"
                 )
         if key is not None:
-            leaves = [drop(fold_in(key, i), leaf) for i, leaf in enumerate(leaves)]
+            leaves = [dropped(fold_in(key, i), rate, leaf) for i, leaf in enumerate(leaves)]
         return cell.step(params, state, tree.unflatten(leaves))
 
-    def drop(key: Array, x: Array) -> Array:
-        return jnp.where(draw(key, 1 - rate, x.shape[key.ndim :]), x / (1 - rate), 0)
-
-    return noisy(cell, name, step, fresh=not variational)
+    return noisy(cell, name, step, rate=rate, fresh=not variational)

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, PyTree, State, cell_factory
-from rnnjax._combine._common import Inner, is_floating, map_floats
+from rnnjax._cell import Array, Cell, PyTree, State, joined, parted
+from rnnjax._combine._common import Inner
 from rnnjax._combine._weights import under
+from rnnjax._dtypes import is_floating, map_floats
+from rnnjax._factory import cell_factory
 from rnnjax.cells._common import rows
 
 
@@ -33,7 +35,8 @@ def learned_state(cell: Inner) -> Cell:
         s_0 = a learned tree, the same for every row
 
     It begins as the cell's own initial state, usually zeros. Its gradient comes from every row
-    that starts without a given state, and from every reset. Keys and counters start as ever.
+    that starts without a given state, and from every reset. Keys, counters and what is
+    held start as ever.
 
     Args:
       cell: the cell.
@@ -61,9 +64,8 @@ def learned_state(cell: Inner) -> Cell:
 
     def init_params(key: Array, x_spec: PyTree) -> LearnedStateParams:
         params = cell.init(key, x_spec)
-        initial = jax.tree.map(
-            lambda leaf: leaf if is_floating(leaf) else None, cell.initial_state(params)
-        )
+        state, _ = parted(cell.initial_state(params))
+        initial = jax.tree.map(lambda leaf: leaf if is_floating(leaf) else None, state)
         if not jax.tree.leaves(initial):
             raise TypeError(f"{name}: {cell.name} has no state to learn: use a recurrent cell")
         return LearnedStateParams(params, initial)
@@ -71,9 +73,10 @@ def learned_state(cell: Inner) -> Cell:
     def initial_state(
         params: LearnedStateParams, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
     ) -> State:
-        fresh = cell.initial_state(params.cell, batch_shape, key=key)
+        fresh, held = parted(cell.initial_state(params.cell, batch_shape, key=key))
         # A sum, not a broadcast alone: each leaf owns its buffer, apart from the parameters'.
-        return map_floats(lambda s, a: jnp.zeros_like(s) + rows(a, s), fresh, params.initial)
+        fresh = map_floats(lambda s, a: jnp.zeros_like(s) + rows(a, s), fresh, params.initial)
+        return joined(fresh, held)
 
     def step(params: LearnedStateParams, state: State, x: PyTree) -> tuple[State, PyTree]:
         return cell.step(params.cell, state, x)

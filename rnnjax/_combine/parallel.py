@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, PyTree, at_least_float32, cell_factory, one_of
-from rnnjax._combine._common import Inners, initial_states
-from rnnjax._combine._weights import under
+from rnnjax._cell import Array, Cell, PyTree
+from rnnjax._combine._common import Inners
+from rnnjax._combine._parts import Parts
+from rnnjax._dtypes import at_least_float32
+from rnnjax._factory import cell_factory, one_of
 
 
 def _added(*ys: Array, mean: bool = False) -> Array:
@@ -32,50 +34,54 @@ _MERGES: dict[str, Any] = {
     "concat": lambda *ys: jax.tree.map(lambda *y: jnp.concatenate(y, axis=-1), *ys),
     "sum": lambda *ys: jax.tree.map(_added, *ys),
     "mean": lambda *ys: jax.tree.map(lambda *y: _added(*y, mean=True), *ys),
-    "separate": lambda *ys: ys,
 }
-Merge = Annotated[Literal["concat", "sum", "mean", "separate"], one_of(*_MERGES)]
+Merge = Annotated[Literal["concat", "sum", "mean", "separate"], one_of(*_MERGES, "separate")]
 
 
-def merged(merge: str, *ys: PyTree) -> PyTree:
+def merged(merge: str, parts: Parts, ys: list[PyTree]) -> PyTree:
     """The outputs as one; those of several dtypes in the widest, as a mixed precision means it."""
+    if merge == "separate":
+        return parts.tree(ys)
     with jax.numpy_dtype_promotion("standard"):
         return _MERGES[merge](*ys)
 
 
 @cell_factory
-def parallel(*cells: Inners, merge: Merge = "concat") -> Cell:
+def parallel(*cells: Inners, merge: Merge = "concat", **named: Inners) -> Cell:
     """Gives one input to several cells and merges what they make of it.
 
         s^k_t, u^k_t = cell_k(s^k_{t-1}, x_t)        k = 1 .. K
         y_t = [u^1_t, .., u^K_t]                     merge="concat"
 
-    Parameters and state are tuples with one entry a cell.
+    Parameters and state are dicts by the names of the cells, or tuples where they have none.
 
     Args:
       *cells: the cells, of one kind of input.
       merge: how the outputs meet: "concat" along the features, "sum", "mean", or "separate" for
-        the tuple of them.
+        the dict or tuple of them.
+      **named: the cells by names of your choice, instead; as in `stack`.
 
     Returns:
       A Cell.
 
     Raises:
-      TypeError: an argument is not a Cell.
+      TypeError: an argument is not a Cell, or some have names and some have not.
       ValueError: there is no cell, `merge` is an unknown name, or the cells disagree on the axes
         of an input (`x_ndims`) or on what stands for a missing one (`fill`); or, in a step,
         outputs to be added differ in size.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnnjax
-      >>> cell = rnnjax.parallel(rnnjax.gru(4), rnnjax.elman(2))
+      >>> cell = rnnjax.parallel(slow=rnnjax.gru(4), fast=rnnjax.elman(2))
       >>> params = cell.init(jax.random.key(0), 3)
       >>> _, ys = rnnjax.unroll(cell, params, None, jnp.ones((5, 2, 3)))
       >>> ys.shape
       (5, 2, 6)
     """
+    parts = Parts.of("parallel", cells, named)
+    cells = parts.parts
     first = cells[0]
-    for i, cell in enumerate(cells):
+    for i, cell in zip(parts.names, cells, strict=True):
         for field in ("x_ndims", "fill"):
             got, want = getattr(cell, field), getattr(first, field)
             if got != want:
@@ -84,32 +90,32 @@ def parallel(*cells: Inners, merge: Merge = "concat") -> Cell:
                     f"has {want!r}: cells on one input must agree"
                 )
 
-    def init_params(key: Array, x_spec: PyTree) -> tuple:
-        return tuple(cell.init(jax.random.fold_in(key, i), x_spec) for i, cell in enumerate(cells))
+    def init_params(key: Array, x_spec: PyTree) -> PyTree:
+        keys = parts.keys(key)
+        return parts.tree(cell.init(k, x_spec) for cell, k in zip(cells, keys, strict=True))
 
     def initial_state(
-        params: tuple, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
-    ) -> tuple:
-        return initial_states(cells, params, batch_shape, key)
+        params: PyTree, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
+    ) -> PyTree:
+        return parts.initial_states(params, batch_shape, key)
 
-    def step(params: tuple, state: tuple, x: PyTree) -> tuple[tuple, PyTree]:
-        each = [cell.step(p, s, x) for cell, p, s in zip(cells, params, state, strict=True)]
-        state, ys = zip(*each, strict=True)
-        return state, merged(merge, *ys)
+    def step(params: PyTree, state: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
+        each = [cell.step(p, s, x) for cell, p, s in parts.each(params, state)]
+        return parts.tree(s for s, _ in each), merged(merge, parts, [y for _, y in each])
 
     outputs = [cell.output_of for cell in cells if cell.output_of is not None]
 
-    def output_of(state: tuple) -> PyTree:
-        return merged(merge, *(out(s) for out, s in zip(outputs, state, strict=True)))
+    def output_of(state: PyTree) -> PyTree:
+        states = parts.entries("state", state)
+        return merged(merge, parts, [out(s) for out, s in zip(outputs, states, strict=True)])
 
-    names = [cell.name for cell in cells] + [merge] * (merge != "concat")
     return Cell(
-        name=f"parallel({', '.join(names)})",
+        name=f"parallel({parts}{f', {merge}' * (merge != 'concat')})",
         init=init_params,
         initial_state=initial_state,
         step=step,
         x_ndims=first.x_ndims,
         output_of=output_of if len(outputs) == len(cells) else None,
-        recurrent=tuple(path for i, cell in enumerate(cells) for path in under(i, cell)),
+        recurrent=parts.recurrent(),
         fill=first.fill,
     )

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from rnnjax._cell import Array, Cell, Params, PyTree, Rate, State, cell_factory, draw, fold_in
+import jax.numpy as jnp
+
+from rnnjax._cell import Array, Cell, Params, PyTree, State
 from rnnjax._combine._common import Inner
 from rnnjax._combine._noise import noisy
 from rnnjax._combine._weights import Recurrent, change_recurrent, require_recurrent
+from rnnjax._factory import Rate, cell_factory
+from rnnjax._noise import dropped, fold_in
 from rnnjax.cells._common import flag
 
 
@@ -54,15 +58,17 @@ def recurrent_dropout(
     name = f"recurrent_dropout({cell.name}, {rate}{', variational' * variational})"
     require_recurrent(name, cell)
 
-    def step(key: Array | None, params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
+    def step(
+        key: Array | None, rate: Array, params: Params, state: State, x: PyTree
+    ) -> tuple[State, PyTree]:
         if key is None:
             return cell.step(params, state, x)
 
         def masked(i: int, w: Any) -> Recurrent:
             w = Recurrent.of(name, w)
-            kept = draw(fold_in(key, i), 1 - rate, w.shape[:1])
-            return w.masked(kept.astype(w.dtype) / (1 - rate))
+            ones = jnp.ones((*key.shape, w.shape[0]), w.dtype)
+            return w.masked(dropped(fold_in(key, i), rate, ones))
 
         return cell.step(change_recurrent(cell, params, masked), state, x)
 
-    return noisy(cell, name, step, fresh=not variational)
+    return noisy(cell, name, step, rate=rate, fresh=not variational)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 
-from rnnjax._cell import Array, Cell, Params, PyTree, State, cell_factory
-from rnnjax._combine._common import Inner
+from rnnjax._cell import Array, Cell, Params, PyTree, State
+from rnnjax._factory import cell_factory
+from rnnjax._layer import Either, Layer, LayerCall
+from rnnjax._unroll import select_rows
 
 
 @cell_factory
-def residual(cell: Inner) -> Cell:
-    """Adds the input to a cell's output.
+def residual(cell: Either) -> Any:
+    """Adds the input to the output of a cell or a layer.
 
         s_t, u_t = cell(s_{t-1}, x_t)
         y_t = x_t + u_t
@@ -20,13 +23,13 @@ def residual(cell: Inner) -> Cell:
     Shapes: x_t, u_t, y_t [*B, D]: the cell gives as many features as it takes.
 
     Args:
-      cell: the cell.
+      cell: the Cell or Layer.
 
     Returns:
-      A Cell with the cell's parameters and state.
+      A Cell or a Layer with the parameters and the state of `cell`.
 
     Raises:
-      TypeError: `cell` is not a Cell.
+      TypeError: `cell` is neither a Cell nor a Layer.
       ValueError: in a step: the output's shape is not the input's.
 
     Example:
@@ -41,16 +44,31 @@ def residual(cell: Inner) -> Cell:
       He et al., Deep Residual Learning, CVPR 2016, arXiv:1512.03385; between layers of LSTM: Wu et
       al., Google's Neural Machine Translation System, 2016, arXiv:1609.08144.
     """
+    name = f"residual({cell.name})"
+
+    def added(x: PyTree, y: PyTree) -> PyTree:
+        return jax.tree.map(lambda y, x: y + shortcut(name, cell, x, y), y, x)
+
+    def run(
+        params: Params, state: State | None, xs: PyTree, call: LayerCall
+    ) -> tuple[State, PyTree]:
+        state, ys = cell.run(params, state, xs, call)
+        total = added(xs, ys)
+        valid = call.valid(jax.tree.leaves(xs)[0].shape[0])
+        # Padding stays 0, as `ys` is there.
+        return state, total if valid is None else select_rows(valid, total, ys)
+
+    if isinstance(cell, Layer):
+        return dataclasses.replace(cell, name=name, run=run)
 
     def step(params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
         state, y = cell.step(params, state, x)
-        return state, jax.tree.map(lambda y, x: y + shortcut(name, cell, x, y), y, x)
+        return state, added(x, y)
 
-    name = f"residual({cell.name})"
     return dataclasses.replace(cell, name=name, step=step, output_of=None)
 
 
-def shortcut(name: str, cell: Cell, x: Array, y: Array) -> Array:
+def shortcut(name: str, cell: Cell | Layer, x: Array, y: Array) -> Array:
     """x in y's dtype; raises ValueError unless it has y's shape."""
     if x.shape != y.shape:
         raise ValueError(

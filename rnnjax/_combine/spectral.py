@@ -6,18 +6,11 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from rnnjax._cell import (
-    Array,
-    Cell,
-    Params,
-    Positive,
-    PyTree,
-    State,
-    at_least_float32,
-    cell_factory,
-)
+from rnnjax._cell import Array, Cell, Params, PyTree, State
 from rnnjax._combine._common import Inner
 from rnnjax._combine._weights import change_blocks, require_recurrent
+from rnnjax._dtypes import at_least_float32
+from rnnjax._factory import Positive, cell_factory
 
 
 @cell_factory

@@ -4,74 +4,83 @@ from __future__ import annotations
 
 import jax
 
-from rnnjax._cell import Array, Cell, PyTree, as_spec, cell_factory
-from rnnjax._combine._common import Inners, initial_states
-from rnnjax._combine._weights import under
+from rnnjax._cell import Array, Cell, PyTree, as_spec
+from rnnjax._combine._common import Inners
+from rnnjax._combine._parts import Parts
+from rnnjax._factory import cell_factory
 
 
 @cell_factory
-def stack(*cells: Inners) -> Cell:
+def stack(*cells: Inners, **named: Inners) -> Cell:
     """Feeds each cell's output to the next: a deep recurrent network as one cell.
 
         x^0_t = x_t
         s^l_t, x^l_t = cell_l(s^l_{t-1}, x^{l-1}_t)        l = 1 .. L
         y_t = x^L_t
 
-    Parameters and state are tuples with one entry a cell. Pointwise cells have the state (), so
-    `stack(embed(96, 64), lstm(256), lstm(256), linear(96))` is a language model which trains over
-    whole windows and streams symbol by symbol.
+    Pointwise cells have the state (), so `stack(embed(96, 64), lstm(256), linear(96))` is a
+    language model which trains over whole windows and streams symbol by symbol.
+
+    Parameters and state are dicts by the names of the cells, `stack(embed=..., rnn=...)`, or tuples
+    where they have none. Parameters and noise are drawn by name too: a named cell put between two
+    others changes nothing of theirs.
 
     Args:
       *cells: the cells, lowest first.
+      **named: the same by names of your choice, instead.
 
     Returns:
       A Cell.
 
     Raises:
-      TypeError: an argument is not a Cell.
+      TypeError: an argument is not a Cell, or some have names and some have not.
       ValueError: there is no cell.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnnjax
-      >>> model = rnnjax.stack(rnnjax.embed(96, 8), rnnjax.gru(16), rnnjax.linear(96))
-      >>> params = model.init(jax.random.key(0), jax.ShapeDtypeStruct((), int))
+      >>> model = rnnjax.stack(
+      ...     embed=rnnjax.embed(96, 8), rnn=rnnjax.gru(16), readout=rnnjax.linear(96)
+      ... )
+      >>> params = model.init(jax.random.key(0), rnnjax.tokens())
       >>> state, logits = rnnjax.unroll(model, params, None, jnp.zeros((5, 2), int))
-      >>> logits.shape
-      (5, 2, 96)
+      >>> logits.shape, state["rnn"].shape, params["readout"].b.shape
+      ((5, 2, 96), (2, 16), (96,))
 
     Reference:
       Graves, Mohamed & Hinton, Speech Recognition with Deep Recurrent Neural Networks, ICASSP
       2013, arXiv:1303.5778.
     """
+    parts = Parts.of("stack", cells, named)
+    cells = parts.parts
 
-    def init_params(key: Array, x_spec: PyTree) -> tuple:
+    def init_params(key: Array, x_spec: PyTree) -> PyTree:
         params, x_spec = [], as_spec(x_spec)
-        for i, cell in enumerate(cells):
-            params.append(cell.init(jax.random.fold_in(key, i), x_spec))
+        for cell, k in zip(cells, parts.keys(key), strict=True):
+            params.append(cell.init(k, x_spec))
             state = jax.eval_shape(cell.initial_state, params[-1])
             _, x_spec = jax.eval_shape(cell.step, params[-1], state, x_spec)
-        return tuple(params)
+        return parts.tree(params)
 
     def initial_state(
-        params: tuple, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
-    ) -> tuple:
-        return initial_states(cells, params, batch_shape, key)
+        params: PyTree, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
+    ) -> PyTree:
+        return parts.initial_states(params, batch_shape, key)
 
-    def step(params: tuple, state: tuple, x: PyTree) -> tuple[tuple, PyTree]:
+    def step(params: PyTree, state: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
         new = []
-        for cell, p, s in zip(cells, params, state, strict=True):
+        for cell, p, s in parts.each(params, state):
             s, x = cell.step(p, s, x)
             new.append(s)
-        return tuple(new), x
+        return parts.tree(new), x
 
     top = cells[-1].output_of
     return Cell(
-        name=f"stack({', '.join(cell.name for cell in cells)})",
+        name=f"stack({parts})",
         init=init_params,
         initial_state=initial_state,
         step=step,
         x_ndims=cells[0].x_ndims,
-        output_of=None if top is None else lambda state: top(state[-1]),
-        recurrent=tuple(path for i, cell in enumerate(cells) for path in under(i, cell)),
+        output_of=None if top is None else lambda state: top(state[parts.names[-1]]),
+        recurrent=parts.recurrent(),
         fill=cells[0].fill,
     )

@@ -7,22 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import (
-    Array,
-    Cell,
-    Params,
-    PyTree,
-    Rate,
-    State,
-    _rate,
-    cell_factory,
-    draw,
-    fold_in,
-    require_cell,
-)
-from rnnjax._combine._common import HINT, Inner
+from rnnjax._cell import Array, Cell, Params, PyTree, State
+from rnnjax._check import require_cell
+from rnnjax._combine._common import Inner
 from rnnjax._combine._noise import noisy
 from rnnjax._combine._weights import Recurrent, change_recurrent, require_recurrent
+from rnnjax._factory import Rate, _rate, cell_factory
+from rnnjax._noise import draw, fold_in
 
 
 @cell_factory
@@ -65,7 +56,9 @@ def weight_drop(cell: Inner, rate: Rate) -> Cell:
     name = f"weight_drop({cell.name}, {rate})"
     require_recurrent(name, cell)
 
-    def step(key: Array | None, params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
+    def step(
+        key: Array | None, rate: Array, params: Params, state: State, x: PyTree
+    ) -> tuple[State, PyTree]:
         if key is None:
             return cell.step(params, state, x)
 
@@ -75,7 +68,7 @@ def weight_drop(cell: Inner, rate: Rate) -> Cell:
 
         return cell.step(change_recurrent(cell, params, dropped), state, x)
 
-    return noisy(cell, name, step, fresh=False)
+    return noisy(cell, name, step, rate=rate, fresh=False)
 
 
 def drop_weights(cell: Cell, params: Params, rate: float, *, key: Array) -> Params:
@@ -111,7 +104,7 @@ def drop_weights(cell: Cell, params: Params, rate: float, *, key: Array) -> Para
       Merity, Keskar & Socher, Regularizing and Optimizing LSTM Language Models, ICLR 2018,
       arXiv:1708.02182.
     """
-    require_recurrent("drop_weights", require_cell("drop_weights: cell", cell, HINT))
+    require_recurrent("drop_weights", require_cell("drop_weights: cell", cell))
     rate = _rate("drop_weights: rate", rate)
 
     def dropped(i: int, w: Array) -> Array:

@@ -7,9 +7,12 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, Params, PyTree, State, _rate, cell_factory, draw, fold_in
-from rnnjax._combine._common import Inner, is_floating, require_output_of
+from rnnjax._cell import Array, Cell, Params, PyTree, State
+from rnnjax._combine._common import Inner, require_output_of
 from rnnjax._combine._noise import noisy
+from rnnjax._dtypes import is_floating
+from rnnjax._factory import _rate, cell_factory
+from rnnjax._noise import beside, draw, fold_in
 
 
 def _rates(what: str, value: Any) -> Any:
@@ -34,7 +37,7 @@ def zoneout(cell: Inner, rates: Rates = None, *, h: Rates = None, c: Rates = Non
     Args:
       cell: a cell that declares `output_of`.
       rates: the probability of keeping a value, in [0, 1): one number, or a pytree prefix of the
-        state, such as `LSTMState(h=0.1, c=0.5)`.
+        state, such as `LSTMState(h=0.1, c=0.5)`. They are held in the state: `set_rates`.
       h: the rate of the leaves named h, wherever they are in the state, instead of `rates`.
       c: the rate of the leaves named c. A leaf without a rate is left alone.
 
@@ -70,29 +73,28 @@ def zoneout(cell: Inner, rates: Rates = None, *, h: Rates = None, c: Rates = Non
     name = f"zoneout({cell.name}, {', '.join(shown)})"
     output_of = require_output_of(name, cell)
 
-    def step(key: Array | None, params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
+    def step(
+        key: Array | None, rate: PyTree, params: Params, state: State, x: PyTree
+    ) -> tuple[State, PyTree]:
         new, _ = cell.step(params, state, x)
         olds, tree = jax.tree.flatten(state)
         news = []
-        for i, (rate, old, leaf) in enumerate(
-            zip(_leaf_rates(name, rates, named, state), olds, jax.tree.leaves(new), strict=True)
-        ):
-            if not rate or not is_floating(old):
+        each = _leaf_rates(name, rate, bool(named), state)
+        for i, (p, old, leaf) in enumerate(zip(each, olds, jax.tree.leaves(new), strict=True)):
+            if p is None or not is_floating(old):
                 news.append(leaf)
             elif key is None:
-                news.append(rate * old + (1 - rate) * leaf)
+                news.append(beside(p, old) * old + beside(1 - p, old) * leaf)
             else:
-                news.append(
-                    jnp.where(draw(fold_in(key, i), rate, old.shape[key.ndim :]), old, leaf)
-                )
+                news.append(jnp.where(draw(fold_in(key, i), p, old.shape[key.ndim :]), old, leaf))
         new = tree.unflatten(news)
         return new, output_of(new)
 
-    return noisy(cell, name, step, fresh=True)
+    return noisy(cell, name, step, rate=named or rates, fresh=True)
 
 
-def _leaf_rates(name: str, rates: Any, named: dict[str, float], state: State) -> list[float]:
-    """The rate of each leaf of the state."""
+def _leaf_rates(name: str, rates: Any, named: bool, state: State) -> list[Array | None]:
+    """The rate of each leaf of the state, from a prefix of it or by names; None without one."""
     if not named:
         try:
             return jax.tree.leaves(jax.tree.broadcast(rates, state))
@@ -105,10 +107,10 @@ def _leaf_rates(name: str, rates: Any, named: dict[str, float], state: State) ->
         [getattr(entry, "name", getattr(entry, "key", None)) for entry in path]
         for path, _ in jax.tree.leaves_with_path(state)
     ]
-    for field in named:
+    for field in rates:
         if not any(field in path for path in fields):
             raise TypeError(
                 f"{name}: the state, {type(state).__name__}, has no leaf named {field}: give "
                 "rates, one number or a prefix of the state"
             )
-    return [next((named[f] for f in reversed(path) if f in named), 0.0) for path in fields]
+    return [next((rates[f] for f in reversed(path) if f in rates), None) for path in fields]

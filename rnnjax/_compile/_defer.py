@@ -13,7 +13,6 @@ loop through a *tap*, a zero added to `z_t`, together with the tangents of input
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -22,9 +21,7 @@ from jax.custom_derivatives import SymbolicZero
 from rnnjax._compile._loop import Inlet, Loop
 from rnnjax._compile._run import Clock, LoopRunner
 from rnnjax._compile._schedule import Schedule, Stage
-from rnnjax._compile._trace import read
-
-Values = Sequence[Any]
+from rnnjax._compile._trace import Values, read
 
 
 def plain(schedule: Schedule, stage: Stage, clock: Clock) -> LoopRunner:

@@ -16,6 +16,7 @@ from rnnjax._compile._run import Clock
 from rnnjax._compile._schedule import Product, Schedule, Stage
 from rnnjax._compile._trace import (
     Equation,
+    Values,
     Var,
     among,
     apply,
@@ -25,8 +26,6 @@ from rnnjax._compile._trace import (
     variables,
     zeros,
 )
-
-Values = Sequence[Any]
 
 
 class Inlet(NamedTuple):

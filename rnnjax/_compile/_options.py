@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from jax.export import is_symbolic_dim
 
-from rnnjax._cell import natural
+from rnnjax._factory import natural
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,9 +11,8 @@ from jax import lax
 from rnnjax._compile._graph import Delay
 from rnnjax._compile._product import by_weight, weight_is_second
 from rnnjax._compile._schedule import Schedule, Stage
-from rnnjax._compile._trace import Equation, Var, among, apply, inputs, read
+from rnnjax._compile._trace import Equation, Values, Var, among, apply, inputs, read
 
-Values = Sequence[Any]
 LoopRunner = Callable[..., tuple[Values, Values]]
 
 

@@ -15,9 +15,9 @@ from rnnjax._compile._mapped import mapped_rows
 from rnnjax._compile._memory import remembered
 from rnnjax._compile._options import Options
 from rnnjax._compile._plan import decide
-from rnnjax._compile._run import Clock, Values, blocks, invariants, steps
+from rnnjax._compile._run import Clock, blocks, invariants, steps
 from rnnjax._compile._static import Static, Step
-from rnnjax._compile._trace import trace
+from rnnjax._compile._trace import Values, trace
 
 
 def scan(

@@ -35,6 +35,7 @@ from rnnjax._compile._static import Step
 
 Atom = Var | Literal
 Equation = JaxprEqn
+Values = Sequence[Any]
 
 # Calls that mean nothing but "do this": their equations are taken into the step.
 _INLINED = frozenset({"jit", "pjit", "closed_call", "core_call"})

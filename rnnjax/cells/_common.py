@@ -1,14 +1,28 @@
-"""What the cells share: the names of activations, and checks of their inputs."""
+"""What the cells share: the state of an LSTM, names of activations, checks of inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, as_spec, at_least_float32
+from rnnjax._cell import Array, as_spec
+from rnnjax._dtypes import at_least_float32
+
+
+class LSTMState(NamedTuple):
+    """State of `lstm` and its kin.
+
+    Attributes:
+      h: hidden state [*B, H], also the output.
+      c: memory [*B, H].
+    """
+
+    h: Array
+    c: Array
+
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,

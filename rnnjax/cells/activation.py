@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rnnjax._cell import Array, Cell, cell_factory
+from rnnjax._cell import Array, Cell
+from rnnjax._factory import cell_factory
 from rnnjax.cells._common import Activation, as_function, label
 
 

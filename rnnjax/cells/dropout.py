@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, Rate, cell_factory, draw, fold_in, noise_keys
+from rnnjax._cell import Array, Cell, Held
+from rnnjax._factory import Rate, cell_factory
+from rnnjax._noise import dropped, fold_in, held_rates, noise_keys
 from rnnjax.cells._common import check_floating
 
 
@@ -16,10 +18,12 @@ class DropoutState(NamedTuple):
     Attributes:
       key: the row's key [*B, 1]; [*B, 0] in evaluation.
       t: how many steps the row has taken, [*B].
+      rate: the row's rate, `Held` [*B]; `set_rates` changes it.
     """
 
     key: Array
     t: Array
+    rate: Held
 
 
 @cell_factory
@@ -32,10 +36,11 @@ def dropout(rate: Rate) -> Cell:
     The same key gives the same masks. `initial_state(..., key=key)` turns it on; without a key
     the cell is the identity.
 
-    Shapes: x_t [*B, ...]; state key [*B, 1], t [*B]; y_t [*B, ...].
+    Shapes: x_t [*B, ...]; state key [*B, 1], t and rate [*B]; y_t [*B, ...].
 
     Args:
-      rate: the probability of dropping a feature, in [0, 1).
+      rate: the probability of dropping a feature, in [0, 1). It is held in the state, where
+        `set_rates` may change it.
 
     Returns:
       A Cell with the parameters () and `DropoutState`.
@@ -64,15 +69,17 @@ def dropout(rate: Rate) -> Cell:
     def initial_state(
         params: tuple[()], batch_shape: tuple[int, ...] = (), *, key: Array | None = None
     ) -> DropoutState:
-        return DropoutState(noise_keys(key, batch_shape), jnp.zeros(batch_shape, jnp.int32))
+        return DropoutState(
+            key=noise_keys(key, batch_shape),
+            t=jnp.zeros(batch_shape, jnp.int32),
+            rate=held_rates(rate, batch_shape),
+        )
 
     def step(params: tuple[()], state: DropoutState, x: Array) -> tuple[DropoutState, Array]:
         check_floating(name, x)
-        after = DropoutState(state.key, state.t + 1)
+        after = state._replace(t=state.t + 1)
         if not state.key.shape[-1]:  # evaluation
             return after, x
-        key = fold_in(state.key[..., 0], state.t)
-        kept = draw(key, 1 - rate, x.shape[key.ndim :])
-        return after, jnp.where(kept, x / (1 - rate), 0)
+        return after, dropped(fold_in(state.key[..., 0], state.t), state.rate.value, x)
 
     return Cell(name=name, init=init_params, initial_state=initial_state, step=step)

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, Size, cell_factory
+from rnnjax._cell import Array, Cell
+from rnnjax._factory import Size, cell_factory
 from rnnjax.initializers import Init, preset
 
 
@@ -47,7 +48,7 @@ def embed(vocabulary_size: Size, size: Size, *, init: Init = "rnnjax") -> Cell:
     Example:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.embed(10, 4)
-      >>> params = cell.init(jax.random.key(0), jax.ShapeDtypeStruct((), int))
+      >>> params = cell.init(jax.random.key(0), rnnjax.tokens())
       >>> _, ys = rnnjax.unroll(cell, params, None, jnp.array([[1, 2], [3, 4], [5, 6]]))
       >>> ys.shape
       (3, 2, 4)
@@ -77,7 +78,7 @@ def embed(vocabulary_size: Size, size: Size, *, init: Init = "rnnjax") -> Cell:
             got = getattr(x, "dtype", repr(x))
             raise TypeError(
                 f"{name} needs integer symbols as xs, got {got}: pass integer ids; to init, "
-                "jax.ShapeDtypeStruct((), int)"
+                "rnnjax.tokens()"
             )
 
     return Cell(name=name, init=init_params, initial_state=initial_state, step=step, x_ndims=0)

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, Size, cell_factory, one_of
-from rnnjax.cells._common import flag, normalised, rows, vector, vector_spec
+from rnnjax._cell import Array, Cell
+from rnnjax._factory import Size, cell_factory, one_of
+from rnnjax.cells._common import rows, vector, vector_spec
 from rnnjax.initializers import Init, preset
 
 
@@ -28,30 +29,11 @@ class GRUParams(NamedTuple):
     b_n: Array | None = None
 
 
-class LayerNormGRUParams(NamedTuple):
-    """Parameters of `gru` with `layer_norm=True`.
-
-    Attributes:
-      w_x: as in `GRUParams`.
-      w_h: as there.
-      b: as there.
-      b_n: as there.
-      scale: γ, gains of x W and of h U [2, 3H].
-    """
-
-    w_x: Array
-    w_h: Array
-    b: Array
-    b_n: Array | None
-    scale: Array
-
-
 @cell_factory
 def gru(
     hidden_size: Size,
     *,
     reset: Annotated[Literal["after", "before"], one_of("after", "before")] = "after",
-    layer_norm: Annotated[bool, flag] = False,
     init: Init = "rnnjax",
 ) -> Cell:
     """Gated recurrent unit.
@@ -70,14 +52,13 @@ def gru(
     Args:
       hidden_size: H, the number of units.
       reset: whether the reset gate acts "after" the recurrent product or "before" it.
-      layer_norm: γ ⊙ LN(a) for each product a, LN over r and z together and over n apart.
       init: an `Initializers` or a preset: "rnnjax", "flax", "torch", "keras".
 
     Returns:
-      A Cell with `GRUParams` (`LayerNormGRUParams`), whose state is the array h.
+      A Cell with `GRUParams`, whose state is the array h.
 
     Raises:
-      TypeError: `hidden_size` is not an int, or `layer_norm` not a bool.
+      TypeError: `hidden_size` is not an int.
       ValueError: `hidden_size` is below 1, `reset` is neither form, or `init` names no preset.
 
     Example:
@@ -90,24 +71,22 @@ def gru(
 
     Reference:
       Cho et al., Learning Phrase Representations using RNN Encoder-Decoder, EMNLP 2014,
-      arXiv:1406.1078 ("before"; version 1 has "after"); `layer_norm`: Ba et al., arXiv:1607.06450.
+      arXiv:1406.1078 ("before"; version 1 has "after").
     """
-    name = f"gru({hidden_size}{', before' * (reset == 'before')}{', layer_norm' * layer_norm})"
+    name = f"gru({hidden_size}{', before' * (reset == 'before')})"
     draw, split = preset(init), 2 * hidden_size
 
-    def init_params(key: Array, x_spec: Any) -> GRUParams | LayerNormGRUParams:
+    def init_params(key: Array, x_spec: Any) -> GRUParams:
         inputs, dtype = vector_spec(name, x_spec)
         k_x, k_h, k_b, k_c, k_n = jax.random.split(key, 5)
         # The candidate of "after" keeps its two biases apart: each stands for one.
         candidate = draw.bias(k_c, hidden_size, 1, dtype, draws=1 if reset == "after" else None)
-        params = GRUParams(
+        return GRUParams(
             w_x=draw.input_weights(k_x, inputs, hidden_size, 3, dtype),
             w_h=draw.recurrent_weights(k_h, hidden_size, 3, dtype),
             b=jnp.concatenate([draw.bias(k_b, hidden_size, 2, dtype), candidate]),
             b_n=draw.bias(k_n, hidden_size, 1, dtype, draws=1) if reset == "after" else None,
         )
-        ones = jnp.ones((2, 3 * hidden_size), dtype)
-        return LayerNormGRUParams(*params, scale=ones) if layer_norm else params
 
     def initial_state(
         params: GRUParams, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
@@ -129,21 +108,11 @@ def gru(
         h = (1 - z) * n + z * h
         return h, h
 
-    def normalised_step(params: LayerNormGRUParams, h: Array, x: Array) -> tuple[Array, Array]:
-        x_g = normalised(vector(name, x, params.w_x) @ params.w_x, params.scale[0], split)
-        x_rz, x_n = jnp.split(x_g + rows(params.b, x), [split], axis=-1)
-        u, γ = params.w_h, params.scale[1]
-        r, z = jnp.split(jax.nn.sigmoid(x_rz + normalised(h @ u[:, :split], γ[:split])), 2, -1)
-        h_n = normalised((h if reset == "after" else r * h) @ u[:, split:], γ[split:])
-        h_n = h_n if params.b_n is None else r * (h_n + rows(params.b_n, h))
-        h = (1 - z) * jnp.tanh(x_n + h_n) + z * h
-        return h, h
-
     return Cell(
         name=name,
         init=init_params,
         initial_state=initial_state,
-        step=normalised_step if layer_norm else step,
+        step=step,
         output_of=lambda h: h,
         recurrent=("w_h",),
     )

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, Positive, at_least_float32, cell_factory
+from rnnjax._cell import Array, Cell
+from rnnjax._dtypes import at_least_float32
+from rnnjax._factory import Positive, cell_factory
 from rnnjax.cells._common import rows, vector, vector_spec
 
 
@@ -16,16 +18,16 @@ class LayerNormParams(NamedTuple):
 
     Attributes:
       scale: γ, [D].
-      bias: β, [D].
+      offset: β, [D].
     """
 
     scale: Array
-    bias: Array
+    offset: Array
 
 
 @cell_factory
 def layer_norm(*, epsilon: Positive = 1e-6) -> Cell:
-    """Brings each input to mean 0 and variance 1, then to a learned scale and bias.
+    """Brings each input to mean 0 and variance 1, then to a learned scale and offset.
 
         y_t = γ ⊙ (x_t - mean(x_t)) / √(var(x_t) + ε) + β
 
@@ -58,7 +60,7 @@ def layer_norm(*, epsilon: Positive = 1e-6) -> Cell:
 
     def init_params(key: Array, x_spec: Any) -> LayerNormParams:
         inputs, dtype = vector_spec(name, x_spec)
-        return LayerNormParams(scale=jnp.ones(inputs, dtype), bias=jnp.zeros(inputs, dtype))
+        return LayerNormParams(scale=jnp.ones(inputs, dtype), offset=jnp.zeros(inputs, dtype))
 
     def initial_state(
         params: LayerNormParams, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
@@ -71,6 +73,6 @@ def layer_norm(*, epsilon: Positive = 1e-6) -> Cell:
         centred = wide - wide.mean(-1, keepdims=True)
         variance = jnp.square(centred).mean(-1, keepdims=True)
         normalised = (centred * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)
-        return (), normalised * rows(params.scale, x) + rows(params.bias, x)
+        return (), normalised * rows(params.scale, x) + rows(params.offset, x)
 
     return Cell(name=name, init=init_params, initial_state=initial_state, step=step)

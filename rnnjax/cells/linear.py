@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from rnnjax._cell import Array, Cell, Size, cell_factory
+from rnnjax._cell import Array, Cell
+from rnnjax._factory import Size, cell_factory
 from rnnjax.cells._common import rows, vector, vector_spec
 from rnnjax.initializers import Init, preset
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, Size, cell_factory
-from rnnjax.cells._common import flag, normalised, rows, vector, vector_spec
+from rnnjax._cell import Array, Cell
+from rnnjax._factory import Size, cell_factory
+from rnnjax.cells._common import LSTMState, rows, vector, vector_spec
 from rnnjax.initializers import Init, preset
 
 
@@ -26,67 +27,25 @@ class LSTMParams(NamedTuple):
     b: Array
 
 
-class LayerNormLSTMParams(NamedTuple):
-    """Parameters of `lstm` with `layer_norm=True`.
-
-    Attributes:
-      w_x: as in `LSTMParams`.
-      w_h: as there.
-      b: as there.
-      scale_x: γ_x, gains of x W [4H].
-      scale_h: γ_h, gains of h U [4H].
-      scale_c: γ_c, gains of the memory [H].
-      b_c: β_c, bias of the memory [H].
-    """
-
-    w_x: Array
-    w_h: Array
-    b: Array
-    scale_x: Array
-    scale_h: Array
-    scale_c: Array
-    b_c: Array
-
-
-class LSTMState(NamedTuple):
-    """State of `lstm`.
-
-    Attributes:
-      h: hidden state [*B, H], also the output.
-      c: memory [*B, H].
-    """
-
-    h: Array
-    c: Array
-
-
 @cell_factory
-def lstm(
-    hidden_size: Size, *, layer_norm: Annotated[bool, flag] = False, init: Init = "rnnjax"
-) -> Cell:
+def lstm(hidden_size: Size, *, init: Init = "rnnjax") -> Cell:
     """Long short-term memory with a forget gate.
 
         i, f, g, o = x_t W + h_{t-1} U + b
         c_t = σ(f) ⊙ c_{t-1} + σ(i) ⊙ tanh(g)
         h_t = σ(o) ⊙ tanh(c_t)
 
-    and, with LN(a) = (a - mean(a)) / √(var(a) + 1e-6) over the features, for `layer_norm`
-
-        i, f, g, o = γ_x ⊙ LN(x_t W) + γ_h ⊙ LN(h_{t-1} U) + b
-        h_t = σ(o) ⊙ tanh(γ_c ⊙ LN(c_t) + β_c)
-
     Shapes: x_t [*B, D]; state h, c [*B, H]; y_t = h_t [*B, H].
 
     Args:
       hidden_size: H, the number of units.
-      layer_norm: whether gates and memory are normalised.
       init: an `Initializers` or a preset: "rnnjax", "flax", "torch", "keras".
 
     Returns:
-      A Cell with `LSTMParams` (`LayerNormLSTMParams`) and `LSTMState`.
+      A Cell with `LSTMParams` and `LSTMState`.
 
     Raises:
-      TypeError: `hidden_size` is not an int, or `layer_norm` not a bool.
+      TypeError: `hidden_size` is not an int.
       ValueError: `hidden_size` is below 1, or `init` names no preset.
 
     Example:
@@ -99,24 +58,20 @@ def lstm(
 
     Reference:
       Hochreiter & Schmidhuber, Long Short-Term Memory, Neural Computation 9(8), 1997; the forget
-      gate: Gers, Schmidhuber & Cummins, Learning to Forget, Neural Computation 12(10), 2000;
-      `layer_norm`: Ba, Kiros & Hinton, arXiv:1607.06450.
+      gate: Gers, Schmidhuber & Cummins, Learning to Forget, Neural Computation 12(10), 2000.
     """
-    name = f"lstm({hidden_size}{', layer_norm' * layer_norm})"
+    name = f"lstm({hidden_size})"
     draw = preset(init)
 
-    def init_params(key: Array, x_spec: Any) -> LSTMParams | LayerNormLSTMParams:
+    def init_params(key: Array, x_spec: Any) -> LSTMParams:
         inputs, dtype = vector_spec(name, x_spec)
         k_x, k_h, k_b = jax.random.split(key, 3)
         b = draw.bias(k_b, hidden_size, 4, dtype)
-        params = LSTMParams(
+        return LSTMParams(
             w_x=draw.input_weights(k_x, inputs, hidden_size, 4, dtype),
             w_h=draw.recurrent_weights(k_h, hidden_size, 4, dtype),
             b=b.at[hidden_size : 2 * hidden_size].add(draw.forget_bias),
         )
-        gains, one = jnp.ones((2, 4 * hidden_size), dtype), jnp.ones(hidden_size, dtype)
-        normed = LayerNormLSTMParams(*params, gains[0], gains[1], one, 0 * one)
-        return normed if layer_norm else params
 
     def initial_state(
         params: LSTMParams, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
@@ -131,19 +86,11 @@ def lstm(
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
         return LSTMState(h, c), h
 
-    def normalised_step(params: Any, state: LSTMState, x: Array) -> tuple[LSTMState, Array]:
-        x_g = normalised(vector(name, x, params.w_x) @ params.w_x, params.scale_x)
-        h_g = normalised(state.h @ params.w_h, params.scale_h)
-        i, f, g, o = jnp.split(x_g + h_g + rows(params.b, x), 4, axis=-1)
-        c = jax.nn.sigmoid(f) * state.c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        h = jax.nn.sigmoid(o) * jnp.tanh(normalised(c, params.scale_c) + rows(params.b_c, c))
-        return LSTMState(h, c), h
-
     return Cell(
         name=name,
         init=init_params,
         initial_state=initial_state,
-        step=normalised_step if layer_norm else step,
+        step=step,
         output_of=lambda state: state.h,
         recurrent=("w_h",),
     )

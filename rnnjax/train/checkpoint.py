@@ -23,11 +23,13 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from rnnjax._cell import natural
+from rnnjax._factory import natural
 
 PyTree = Any
 
-FORMAT = 2
+FORMAT = 3
+# What wrote the formats before it.
+WRITERS = {1: "rnnjax 0.1", 2: "rnnjax 0.1"}
 ASIDE = ".old_"  # before the name of a checkpoint that is being replaced
 
 
@@ -174,8 +176,11 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
             raise CheckpointError(f"{path} is damaged: {name} {cause}")
     entries = json.loads((path / "meta.json").read_text(encoding="utf-8"))
     if entries.get("format") != FORMAT:
+        writer = WRITERS.get(entries.get("format"), "another version")
         raise CheckpointError(
-            f"{path} has checkpoint format {entries.get('format')}, this version reads {FORMAT}"
+            f"{path} has checkpoint format {entries.get('format')}, which {writer} wrote, and this "
+            f"version reads {FORMAT}: since 0.2 parameters go by the names of their parts, and "
+            f"states hold the rates of noise (see CHANGELOG). Train anew, or read it with {writer}"
         )
     return entries
 

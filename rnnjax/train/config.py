@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rnnjax._cell import Cell, natural, non_negative, one_of
+from rnnjax._cell import Cell
+from rnnjax._factory import natural, non_negative, one_of
 from rnnjax.train.data import Streams, Vocabulary, Windows, Words, sliding_windows, streams
 from rnnjax.train.models import recurrent_language_model
 from rnnjax.train.optimizer import optimizer

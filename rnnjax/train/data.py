@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnnjax._cell import natural
+from rnnjax._factory import natural
 
 SPLITS = ("train", "validation", "test")
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"

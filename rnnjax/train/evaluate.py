@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax import Cell, unroll
-from rnnjax._cell import natural
+from rnnjax._factory import natural
 from rnnjax.train.losses import token_nats
 from rnnjax.train.step import non_finite
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+import rnnjax
 from rnnjax._cell import Cell
 from rnnjax.train.baselines import baselines, compressors
 from rnnjax.train.checkpoint import checkpoints, save_checkpoint
@@ -119,7 +120,7 @@ def train_language_model(config: LanguageModelConfig, *, resume: bool = False) -
     if resume and checkpoints(folder / "checkpoints"):
         state = load_run(folder, config=config).state
     else:
-        params = model.init(init_key, jax.ShapeDtypeStruct((), int))
+        params = model.init(init_key, rnnjax.tokens())
         state = init_train_state(model, params, plan, config.batch_size, run_key)
     write(folder / "config.json", json.dumps(meta, indent=1) + "\n")
     records = read_records(folder, int(state.step))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import at_least_float32
+from rnnjax._dtypes import at_least_float32
 
 Array = jax.Array
 

@@ -51,10 +51,10 @@ def recurrent_language_model(
       TypeError, ValueError: an argument that the cells refuse.
 
     Example:
-      >>> import jax
+      >>> import jax, rnnjax
       >>> from rnnjax.train import recurrent_language_model
       >>> model = recurrent_language_model(10, hidden_size=8, embedding_size=8, tied=True)
-      >>> params = model.init(jax.random.key(0), jax.ShapeDtypeStruct((), int))
+      >>> params = model.init(jax.random.key(0), rnnjax.tokens())
       >>> sum(leaf.size for leaf in jax.tree.leaves(params)) == 10 * 8 + 8 * 32 * 2 + 32 + 10
       True
 
@@ -63,14 +63,18 @@ def recurrent_language_model(
       arXiv:1409.2329.
     """
     init = _uniform(float(init_scale)) if init_scale else PRESETS["rnnjax"]
-    drop = [rnnjax.dropout(dropout)] * bool(dropout)
-    normalise = [rnnjax.layer_norm()] * bool(layer_norm)
-    body = [*drop, CELLS[cell](hidden_size, init=init), *normalise] * layers + drop
+    body = {}
+    for i in range(layers):
+        body |= {f"drop_{i}": rnnjax.dropout(dropout)} if dropout else {}
+        body |= {f"rnn_{i}": CELLS[cell](hidden_size, init=init)}
+        body |= {f"norm_{i}": rnnjax.layer_norm()} if layer_norm else {}
+    body |= {"drop": rnnjax.dropout(dropout)} if dropout else {}
     if tied:
-        project = [rnnjax.linear(embedding_size, init=init)] * (hidden_size != embedding_size)
-        return tied_readout(symbols, embedding_size, *body, *project, init=init)
+        if hidden_size != embedding_size:
+            body["project"] = rnnjax.linear(embedding_size, init=init)
+        return tied_readout(symbols, embedding_size, init=init, **body)
     embed = rnnjax.embed(symbols, embedding_size, init=init)
-    return rnnjax.stack(embed, *body, rnnjax.linear(symbols, init=init))
+    return rnnjax.stack(embed=embed, **body, readout=rnnjax.linear(symbols, init=init))
 
 
 @functools.cache  # one function a scale, so that equal models are equal
@@ -96,7 +100,9 @@ class TiedParams(NamedTuple):
 
 
 @cell_factory
-def tied_readout(vocabulary_size: Size, size: Size, *cells: Cell, init: Init = "rnnjax") -> Cell:
+def tied_readout(
+    vocabulary_size: Size, size: Size, *cells: Cell, init: Init = "rnnjax", **named: Cell
+) -> Cell:
     """Cells between an embedding and a readout which share their weights.
 
         s_t, y_t = cells(s_{t-1}, E[x_t])
@@ -107,6 +113,7 @@ def tied_readout(vocabulary_size: Size, size: Size, *cells: Cell, init: Init = "
       size: the length of a symbol's vector, and of the last cell's output.
       *cells: the cells between, lowest first.
       init: an `Initializers` or a preset: "rnnjax", "flax", "torch", "keras".
+      **named: the cells between by names of your choice, instead; as in `stack`.
 
     Returns:
       A Cell with `TiedParams` and the state of `stack(*cells)`.
@@ -120,7 +127,7 @@ def tied_readout(vocabulary_size: Size, size: Size, *cells: Cell, init: Init = "
       arXiv:1608.05859.
     """
     lookup = rnnjax.embed(vocabulary_size, size, init=init)
-    between = rnnjax.stack(*cells)
+    between = rnnjax.stack(*cells, **named)
 
     def init_params(key: Array, x_spec: Any) -> TiedParams:
         k_table, k_body, k_b = jax.random.split(key, 3)

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rnnjax._cell import at_least_float32, non_negative
+from rnnjax._dtypes import at_least_float32
+from rnnjax._factory import non_negative
 
 Array = jax.Array
 PyTree = Any

@@ -26,7 +26,7 @@ class Placement(NamedTuple):
 
 
 def placement(batch_size: int) -> Placement:
-    """Spreads a batch over all devices: accelerators, or cores after `use_cpu_devices`.
+    """Spreads a batch over all devices: accelerators, or cores after `host.use_cpu_devices`.
 
     Args:
       batch_size: B.

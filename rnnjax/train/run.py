@@ -105,7 +105,7 @@ def _read(path: pathlib.Path, wanted: LanguageModelConfig | None) -> Run:
     model = config.model(len(vocabulary))
 
     def begin(key: jax.Array) -> TrainState:
-        params = model.init(key, jax.ShapeDtypeStruct((), int))
+        params = model.init(key, rnnjax.tokens())
         return init_train_state(model, params, config.transformation(), config.batch_size, key)
 
     state, _ = load_checkpoint(path, jax.eval_shape(begin, jax.random.key(0)))

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax import Cell
-from rnnjax._cell import at_least_float32, natural, non_negative, real
+from rnnjax._dtypes import at_least_float32
+from rnnjax._factory import natural, non_negative, real
 from rnnjax.train.data import Vocabulary, Words
 from rnnjax.train.step import non_finite
 

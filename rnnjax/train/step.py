@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from rnnjax import Cell, last, noise_keys, rekey, unroll
-from rnnjax._cell import natural, one_of, real
+from rnnjax._factory import natural, one_of, real
 from rnnjax._unroll import select_rows
 from rnnjax.train.losses import cross_entropy
 from rnnjax.train.optimizer import global_norm

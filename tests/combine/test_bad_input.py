@@ -44,7 +44,7 @@ TABLE = [
         for name in WRAPPERS
     ),
     ("a factory", lambda: rnnjax.residual(lstm), TypeError, r"got lstm: call a factory"),
-    ("no cells", lambda: rnnjax.parallel(), ValueError, r"parallel needs at least one cell"),
+    ("no cells", lambda: rnnjax.parallel(), ValueError, r"parallel needs at least one part"),
     ("a list", lambda: rnnjax.parallel([CELL]), TypeError,
      r"cells\[0\].*list.*parallel\(\*cells\)"),
     ("merge", lambda: rnnjax.parallel(CELL, merge="max"), ValueError,
@@ -97,10 +97,12 @@ TABLE = [
     ("no prefix", lambda: run(rnnjax.zoneout(CELL, (0.1, 0.2, 0.3))), TypeError, r"no prefix"),
     ("limit", lambda: rnnjax.clip_gradient(CELL, 0), ValueError, r"limit must be a positive"),
     ("leak", lambda: rnnjax.leaky(CELL, 0.0), ValueError, r"rate must be .*\(0, 1\], got 0.0"),
-    ("learned leak", lambda: rnnjax.leaky(CELL, 1.0, learn="unit"), ValueError, r"below 1"),
-    ("learn", lambda: rnnjax.leaky(CELL, learn="yes"), ValueError, r"no, scalar, unit, got 'yes'"),
+    ("learned leak", lambda: rnnjax.learned_leaky(CELL, 1.0), ValueError, r"\(0, 1\), got 1.0"),
+    ("per", lambda: rnnjax.learned_leaky(CELL, per="row"), ValueError, r"leaf, unit, got 'row'"),
+    ("learn", lambda: rnnjax.leaky(CELL, learn="unit"), TypeError, r"use learned_leaky"),
     ("norm", lambda: rnnjax.spectral(CELL, -1), ValueError, r"norm must be a positive number"),
-    ("layer_norm", lambda: lstm(4, layer_norm=1), TypeError, r"layer_norm must be True or False"),
+    ("layer_norm", lambda: lstm(4, layer_norm=True), TypeError,
+     r"lstm\(\): .*unexpected.*'layer_norm': .*layer_norm_lstm"),
     # dtypes
     ("compute", lambda: rnnjax.cast(CELL, "int32"), TypeError,
      r"cast: compute .*floating.*'int32'"),
@@ -110,7 +112,9 @@ TABLE = [
                                              state=LSTMState(h="bfloat16", c="float32"))),
      TypeError, r"state has the tree .*no prefix"),
     # feedback
-    ("forcing", lambda: rnnjax.feedback(CELL, 4, forcing=2), ValueError, r"probability.*got 2"),
+    ("forcing", lambda: rnnjax.feedback(CELL, 4, forcing=1), TypeError, r"use teacher_forcing"),
+    ("forced rate", lambda: rnnjax.teacher_forcing(CELL, 4, rate=2), ValueError,
+     r"probability.*got 2"),
     ("feed", lambda: rnnjax.feedback(CELL, 4, feed="x"), ValueError, r"output, argmax, sample"),
     ("size", lambda: rnnjax.feedback(CELL, 0), ValueError, r"feedback: size .*got 0"),
     ("fed size", lambda: run(rnnjax.feedback(CELL, 5)), ValueError,
@@ -129,6 +133,6 @@ def test_message(call, error, message):
 
 
 def test_teacher_forcing_needs_pairs():
-    cell = rnnjax.feedback(CELL, 4, forcing=0.5)
+    cell = rnnjax.teacher_forcing(CELL, 4, rate=0.5)
     with pytest.raises(TypeError, match=r"needs pairs \(x_t, d_t\).*got ShapeDtypeStruct"):
         cell.init(KEY, D)

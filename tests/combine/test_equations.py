@@ -62,17 +62,15 @@ def test_parallel_merges_dtypes_to_the_widest():
     assert ys.shape[-1] == 2 * H
 
 
-@pytest.mark.parametrize("learn", ["no", "scalar", "unit"])
-def test_leaky_equations(learn):
-    cell = rnnjax.leaky(GRU, 0.3, learn=learn)
+@pytest.mark.parametrize("per", [None, "leaf", "unit"])
+def test_leaky_equations(per):
+    cell = rnnjax.learned_leaky(GRU, 0.3, per=per) if per else rnnjax.leaky(GRU, 0.3)
     params, xs = parameters(cell), inputs(T, B, D)
-    fresh = cell.init(jax.random.key(0), D)
-    if learn == "no":
-        inner, a = params, 0.3
-    else:
-        inner, a = params.cell, sigmoid(np.asarray(params.logit))
-        assert_close(sigmoid(np.asarray(fresh.logit)), np.full(fresh.logit.shape, 0.3))
-        assert fresh.logit.shape == ((H,) if learn == "unit" else ())
+    inner, a = params, 0.3
+    if per:
+        inner, a = params.cell, sigmoid(np.asarray(params.logit_rate))
+        fresh = cell.init(jax.random.key(0), D).logit_rate
+        assert_close(sigmoid(np.asarray(fresh)), np.full((H,) if per == "unit" else (), 0.3))
     h, hs = jnp.ones((B, H)), []
     for x in xs:
         h = (1 - a) * h + a * GRU.step(inner, h, x)[0]
@@ -144,7 +142,7 @@ def feedback_loop(cell, params, xs, fed):
 def test_feedback_runs_freely_or_by_the_teacher():
     inner = rnnjax.stack(GRU, rnnjax.linear(H))
     xs, targets = inputs(T, B, D), 2 + inputs(T, B, H)
-    free, teacher = rnnjax.feedback(inner, H), rnnjax.feedback(inner, H, forcing=1)
+    free, teacher = rnnjax.feedback(inner, H), rnnjax.teacher_forcing(inner, H)
     params = parameters(free)
     want = feedback_loop(inner, params, xs, lambda t, y: y)
     assert_close(rnnjax.unroll(free, params, None, xs)[1], want)
@@ -155,7 +153,7 @@ def test_feedback_runs_freely_or_by_the_teacher():
 def test_feedback_schedules_by_key_and_runs_freely_without():
     """y_t = what is fed: zeros of its own, ones of the teacher's."""
     inner = rnnjax.activation("identity")
-    cell, n = rnnjax.feedback(inner, 1, forcing=0.3), 400
+    cell, n = rnnjax.teacher_forcing(inner, 1, rate=0.3), 400
     state = cell.initial_state((), (n,), key=jax.random.key(3))
     state, ys = rnnjax.unroll(cell, (), state, (jnp.zeros((20, n, 0)), jnp.ones((20, n, 1))))
     # A row stays at 1 once the teacher has said so: 0 with probability 0.7^t.

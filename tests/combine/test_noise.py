@@ -156,7 +156,7 @@ def test_nested_noise_is_independent():
     deep = rnnjax.recurrent_dropout(rnnjax.stack(IDENTITY, IDENTITY), RATE, variational=True)
     state = deep.initial_state((STATE, STATE), (B,), key=KEY)
     state = state._replace(cell=(jnp.ones((B, H)), jnp.ones((B, H))))
-    (low, high), _, _ = deep.step((STATE, STATE), state, ONES[0])[0]
+    (low, high), *_ = deep.step((STATE, STATE), state, ONES[0])[0]
     assert ((low != 0) != (high != 0)).any(-1).all()
 
 

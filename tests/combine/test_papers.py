@@ -63,7 +63,7 @@ def check(cell, loop, params, state, xs, floats=lambda s: s):
 
 
 def test_layer_norm_lstm():
-    cell = rnnjax.lstm(H, layer_norm=True)
+    cell = rnnjax.layer_norm_lstm(H)
 
     def loop(p, s, xs, row):
         (h, c), ys = s, []
@@ -71,7 +71,7 @@ def test_layer_norm_lstm():
             a = p.scale_h * layer_norm(h @ p.w_h) + p.scale_x * layer_norm(x @ p.w_x) + p.b
             i, f, g, o = gates(a, 4)
             c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-            h = sigmoid(o) * np.tanh(p.scale_c * layer_norm(c) + p.b_c)
+            h = sigmoid(o) * np.tanh(p.scale_c * layer_norm(c) + p.offset_c)
             ys.append(h)
         return LSTMState(h, c), np.stack(ys)
 
@@ -81,12 +81,12 @@ def test_layer_norm_lstm():
 
 @pytest.mark.parametrize("reset", ["after", "before"])
 def test_layer_norm_gru(reset):
-    cell = rnnjax.gru(H, reset=reset, layer_norm=True)
+    cell = rnnjax.layer_norm_gru(H, reset=reset)
 
     def loop(p, h, xs, row):
         ys = []
         (W_r, W_z, W_n), (U_r, U_z, U_n), (b_r, b_z, b_c) = (gates(a, 3) for a in p[:3])
-        (s_r, s_z, s_n), (g_r, g_z, g_n) = gates(p.scale[0], 3), gates(p.scale[1], 3)
+        (s_r, s_z, s_n), (g_r, g_z, g_n) = gates(p.scale_x, 3), gates(p.scale_h, 3)
         for x in xs:
             x_rz = layer_norm(np.concatenate([x @ W_r, x @ W_z]))
             h_rz = layer_norm(np.concatenate([h @ U_r, h @ U_z]))

@@ -75,7 +75,7 @@ def test_fresh_masks_are_drawn_step_by_step_or_for_all_of_time():
         rnnjax.residual(rnnjax.lstm(D)),
         rnnjax.highway(rnnjax.lstm(D)),
         rnnjax.cast(rnnjax.lstm(H), "bfloat16"),
-        rnnjax.lstm(H, layer_norm=True),
+        rnnjax.layer_norm_lstm(H),
     ],
     ids=lambda cell: cell.name,
 )

@@ -200,11 +200,12 @@ def test_missing_checkpoints(tmp_path):
     expect(tmp_path / "file", "cannot be read")
 
 
-def test_another_format(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint_module, "FORMAT", 99)
+@pytest.mark.parametrize(("number", "writer"), [(2, "rnnjax 0.1"), (99, "another version")])
+def test_another_format(tmp_path, monkeypatch, number, writer):
+    monkeypatch.setattr(checkpoint_module, "FORMAT", number)
     path = save_checkpoint(tmp_path, 1, tree(), {})
     monkeypatch.undo()
-    expect(path, "has checkpoint format 99, this version reads 2")
+    expect(path, f"has checkpoint format {number}, which {writer} wrote, .* reads 3: since 0.2")
 
 
 @pytest.mark.parametrize(

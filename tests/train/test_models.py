@@ -19,15 +19,18 @@ def count(model):
 
 
 def test_the_plain_model_is_a_stack():
-    want = rnnjax.stack(rnnjax.embed(9, 4), rnnjax.gru(6), rnnjax.gru(6), rnnjax.linear(9))
+    want = rnnjax.stack(
+        embed=rnnjax.embed(9, 4), rnn_0=rnnjax.gru(6), rnn_1=rnnjax.gru(6), readout=rnnjax.linear(9)
+    )
     model = recurrent_language_model(9, cell="gru", hidden_size=6, layers=2, embedding_size=4)
     assert model == want
 
 
 def test_what_lies_between_the_layers():
     drop, norm, lstm = rnnjax.dropout(0.3), rnnjax.layer_norm(), rnnjax.lstm(6)
+    first, second = ({f"drop_{i}": drop, f"rnn_{i}": lstm, f"norm_{i}": norm} for i in range(2))
     want = rnnjax.stack(
-        rnnjax.embed(9, 4), drop, lstm, norm, drop, lstm, norm, drop, rnnjax.linear(9)
+        embed=rnnjax.embed(9, 4), **first, **second, drop=drop, readout=rnnjax.linear(9)
     )
     got = recurrent_language_model(
         9, hidden_size=6, layers=2, embedding_size=4, dropout=0.3, layer_norm=True

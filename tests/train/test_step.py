@@ -45,7 +45,7 @@ def same(a, b):
     """Bitwise, keys included."""
 
     def data(leaf):
-        return jax.random.key_data(leaf) if rnnjax._cell.is_key(leaf) else leaf
+        return jax.random.key_data(leaf) if rnnjax._noise.is_key(leaf) else leaf
 
     return all(
         np.array_equal(data(x), data(y), equal_nan=True)

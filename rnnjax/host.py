@@ -8,7 +8,7 @@ import os
 
 import jax
 
-from rnnjax._cell import natural
+from rnnjax._factory import natural
 
 
 def use_cpu_devices(n: int | None = None) -> int:
@@ -31,7 +31,7 @@ def use_cpu_devices(n: int | None = None) -> int:
 
     Example:
       >>> import jax, jax.numpy as jnp, rnnjax
-      >>> n = rnnjax.use_cpu_devices(jax.local_device_count("cpu"))
+      >>> n = rnnjax.host.use_cpu_devices(jax.local_device_count("cpu"))
       >>> mesh = jax.make_mesh((n,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
       >>> rows = jax.NamedSharding(mesh, jax.P(None, "rows"))
       >>> cell = rnnjax.lstm(8)
@@ -81,8 +81,8 @@ def tune_host_memory(keep: bool = True) -> bool:
 
     Example:
       >>> import rnnjax
-      >>> tuned = rnnjax.tune_host_memory()
-      >>> rnnjax.tune_host_memory(False) == tuned
+      >>> tuned = rnnjax.host.tune_host_memory()
+      >>> rnnjax.host.tune_host_memory(False) == tuned
       True
 
     Reference:

@@ -1,0 +1,69 @@
+"""A cell that sees what its last output should have been."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import jax.numpy as jnp
+
+from rnnjax._cell import Array, Cell
+from rnnjax._combine._common import Inner, probability
+from rnnjax._combine._feedback import Feed, looped
+from rnnjax._factory import Size, cell_factory
+from rnnjax._noise import draw, fold_in
+
+
+@cell_factory
+def teacher_forcing(
+    cell: Inner,
+    size: Size,
+    *,
+    rate: Annotated[float, probability] = 1.0,
+    feed: Feed = "output",
+) -> Cell:
+    """Joins to a cell's input what its last output should have been, or was.
+
+        f_t = d_t with probability rate, by the row's key and t; else y_{t-1}, 0 at first
+        s_t, y_t = cell(s_{t-1}, [x_t, f_t])
+
+    The inputs are pairs (x_t, d_t), where d_t is what y_{t-1} should have been, so the targets
+    shifted by one step. At rate 1 it is teacher forcing, below 1 scheduled sampling; without a key
+    a rate below 1 is 0. The rate is held in the state, where `set_rates` may change it as training
+    goes on. Parameters are those of `feedback`, which runs freely with them.
+
+    Args:
+      cell: a cell of floating vectors, with outputs [*B, size].
+      size: how many features the output has.
+      rate: the probability of feeding the true output, in [0, 1], with which a state begins.
+      feed: what of y_{t-1} is fed, as in `feedback`.
+
+    Returns:
+      A Cell with the cell's parameters, whose `NoisyState` holds a `FeedbackState`.
+
+    Raises:
+      TypeError: an argument is of the wrong type; or an input is no pair.
+      ValueError: an argument is out of range; or, in a step, the output is not [*B, size].
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnnjax
+      >>> inner = rnnjax.stack(rnnjax.gru(8), rnnjax.linear(2))
+      >>> teacher, free = rnnjax.teacher_forcing(inner, 2), rnnjax.feedback(inner, 2)
+      >>> params = free.init(jax.random.key(0), 3)
+      >>> _, ys = rnnjax.unroll(teacher, params, None, (jnp.ones((5, 4, 3)), jnp.ones((5, 4, 2))))
+      >>> _, zs = rnnjax.unroll(free, params, None, jnp.ones((5, 4, 3)))
+      >>> ys.shape, zs.shape
+      ((5, 4, 2), (5, 4, 2))
+
+    Reference:
+      Williams & Zipser, A Learning Algorithm for Continually Running Fully Recurrent Neural
+      Networks, Neural Computation 1(2), 1989; Bengio et al., Scheduled Sampling, NeurIPS 2015,
+      arXiv:1506.03099.
+    """
+    options = f"{f', {rate}' * (rate < 1)}{f', {feed}' * (feed != 'output')}"
+
+    def fed(key: Array | None, rate: Any, y: Array, target: Array) -> Array:
+        told = rate >= 1 if key is None else draw(fold_in(key, 0), rate, ())
+        return jnp.where(told[..., None], target.astype(y.dtype), y)
+
+    name = f"teacher_forcing({cell.name}, {size}{options})"
+    return looped(cell, name, size, feed, paired=True, fed=fed, rate=rate)
