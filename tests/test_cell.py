@@ -170,6 +170,30 @@ def test_a_spec_of_pythons_types_is_what_an_array_of_them_is(x64):
         assert as_spec(key).dtype == key.dtype
 
 
+def test_a_dtype_is_the_spec_of_one_number_of_it():
+    for leaf in (int, "int32", np.dtype("int32"), np.int32, jnp.int32, rnnjax.tokens()):
+        spec = as_spec(leaf)
+        assert (spec.shape, spec.dtype) == ((), jnp.int32)
+    assert as_spec(np.int64(3)).shape == (3,)
+    floats, tokens = as_spec((3, rnnjax.tokens()))
+    assert (floats.shape, floats.dtype, tokens.dtype) == ((3,), jnp.float32, jnp.int32)
+
+
+@pytest.mark.parametrize(("option", "hint"), [
+    ({"forget_bias": 2.0}, r"init=PRESETS\[\"rnnjax\"\]._replace\(forget_bias=2.0\)"),
+    ({"peephole": True}, "a cell of its own, not an option"),
+    ({"layer_norm": True}, "layer_norm_lstm"),
+    ({"num_layers": 2}, r"stack\(lstm\(256\), lstm\(256\)\)"),
+    ({"wings": 2}, "unexpected keyword argument 'wings'$"),
+    ({"init": jax.nn.initializers.orthogonal()}, r"pass rnnjax.Initializers\(w_h=...\)"),
+])  # fmt: skip
+def test_what_people_try_first_says_what_to_type(option, hint):
+    with pytest.raises(TypeError, match=hint):
+        rnnjax.lstm(8, **option)
+    better = rnnjax.PRESETS["rnnjax"]._replace(forget_bias=2.0)
+    assert rnnjax.lstm(8, init=better).init(jax.random.key(0), 3).b[8] == 2
+
+
 # --- factories of users --------------------------------------------------------------------------
 
 

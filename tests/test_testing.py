@@ -35,9 +35,8 @@ def test_every_cell_keeps_the_contract(name):
     assert {o.outcome for o in report.outcomes} <= {"holds", "no noise", "holds nothing"}
 
 
-@pytest.mark.parametrize("rate", [1.0, 0.6])
-def test_teacher_forcing_keeps_the_contract(rate):
-    cell = rnnjax.teacher_forcing(rnnjax.stack(rnnjax.gru(3), rnnjax.linear(2)), 2, rate=rate)
+def test_teacher_forcing_keeps_the_contract():
+    cell = rnnjax.teacher_forcing(rnnjax.stack(rnnjax.gru(3), rnnjax.linear(2)), 2, rate=0.6)
     check_cell(cell, (3, 2), batch_shape=(2,))
 
 

@@ -693,3 +693,15 @@ def test_fill_stands_in_where_a_row_has_no_real_step():
         return rnnjax.unroll(cell, params, None, (xs, dt), lengths=jnp.array([3, 0]))[1].sum()
 
     assert jax.grad(loss)(jnp.ones(())) == 3
+
+
+def test_integers_of_numpy_are_integers():
+    cell = rnnjax.gru(np.int64(3))
+    params = cell.init(jax.random.key(0), np.int32(2))
+    xs = np.ones((np.int64(5), 2, 2), np.float32)
+    want = rnnjax.unroll(cell, params, None, xs, lengths=[5, 2], loop_unroll=2)
+    got = rnnjax.unroll(
+        cell, params, None, xs, lengths=np.array([5, 2], np.uint8), loop_unroll=np.int64(2),
+        length=np.int16(5), time_axis=np.int8(0), block=np.int32(5),
+    )  # fmt: skip
+    assert_bitwise(got, want)
