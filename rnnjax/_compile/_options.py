@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -31,6 +32,8 @@ class Options:
         object.__setattr__(self, "mapped", natural("mapped", self.mapped, least=1))
         _one_of("save", self.save, ("auto", "all", "states"))
         _one_of("backward", self.backward, ("auto", "deferred", "autodiff"))
+        if isinstance(self.block, Integral) and not isinstance(self.block, bool):
+            object.__setattr__(self, "block", int(self.block))  # NumPy's, too
         if isinstance(self.block, bool) or not isinstance(self.block, int | str | None):
             raise TypeError(f"block must be 'auto', None or an int, got {self.block!r}")
         if isinstance(self.block, str) and self.block != "auto":
