@@ -155,7 +155,7 @@ MUTANTS = [
     ),
     (
         "compiler: no block of a prime number of steps",
-        _file("plan"),
+        _file("decide"),
         "return -(-length // count), ",
         "return None, ",
         ("tests/compile/test_plan.py", "-k", "run_in_blocks"),
@@ -176,7 +176,7 @@ MUTANTS = [
     ),
     (
         "compiler: convolutions in blocks",
-        _file("plan"),
+        _file("decide"),
         "or convolves or per_step",
         "or per_step",
         ("tests/compile/test_plan.py", "-k", "convolutions"),
