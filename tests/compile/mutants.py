@@ -26,6 +26,13 @@ _OF_TRANSFORMS = "tests/compile/test_transforms.py"
 
 MUTANTS = [
     (
+        "compiler: a backward rule sees the sum over time",
+        _file("decide"),
+        "if any(map(has_backward_rule, fixed)):",
+        "if False:",
+        ("tests/compile/test_plan.py", "-k", "backward_rule"),
+    ),
+    (
         "compiler: weights change places in the product and not in its axes",
         _file("rewrite"),
         'pair[::-1] for pair in options.pop("dimension_numbers")',
