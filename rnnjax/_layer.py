@@ -119,12 +119,12 @@ class Layer(Recipe):
             evaluation, whose tree has no room for it.
         """
         time_axis = natural("time_axis", time_axis)
-        for leaf in jax.tree.leaves((xs, mask, resets)):
-            if time_axis >= jnp.ndim(leaf):
-                raise ValueError(f"time_axis is {time_axis}, but an input is {list(leaf.shape)}")
         lengths, mask, resets = (
             None if a is None else jnp.asarray(a) for a in (lengths, mask, resets)
         )
+        for leaf in jax.tree.leaves((xs, mask, resets)):
+            if time_axis >= jnp.ndim(leaf):
+                raise ValueError(f"time_axis is {time_axis}, but an input is {jnp.shape(leaf)}")
 
         def moved(tree: PyTree, source: int, target: int) -> PyTree:
             if time_axis == 0:
