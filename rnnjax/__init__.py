@@ -24,6 +24,7 @@ from rnnjax._combine import orthogonal as orthogonal
 from rnnjax._combine import parallel as parallel
 from rnnjax._combine import recurrent_dropout as recurrent_dropout
 from rnnjax._combine import residual as residual
+from rnnjax._combine import scheduled_sampling as scheduled_sampling
 from rnnjax._combine import spectral as spectral
 from rnnjax._combine import stack as stack
 from rnnjax._combine import teacher_forcing as teacher_forcing

@@ -185,19 +185,20 @@ class Held(NamedTuple):
     value: Any
 
 
-def _is_held(node: Any) -> bool:
+def is_held(node: Any) -> bool:
+    """Whether a node of a state is what it holds."""
     return isinstance(node, Held)
 
 
 def parted(state: State) -> tuple[State, list[Any]]:
     """A state without what it holds, and that, in order."""
-    held = [node.value for node in jax.tree.leaves(state, is_leaf=_is_held) if _is_held(node)]
-    return jax.tree.map(lambda n: Held(()) if _is_held(n) else n, state, is_leaf=_is_held), held
+    held = [node.value for node in jax.tree.leaves(state, is_leaf=is_held) if is_held(node)]
+    return jax.tree.map(lambda n: Held(()) if is_held(n) else n, state, is_leaf=is_held), held
 
 
 def joined(state: State, held: list[Any]) -> State:
     """The inverse of `parted`."""
     rest = iter(held)
     return jax.tree.map(
-        lambda node: Held(next(rest)) if _is_held(node) else node, state, is_leaf=_is_held
+        lambda node: Held(next(rest)) if is_held(node) else node, state, is_leaf=is_held
     )

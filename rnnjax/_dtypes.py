@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import PyTree
+from rnnjax._cell import PyTree, is_held
 
 
 def is_floating(leaf: Any) -> bool:
@@ -17,8 +17,12 @@ def is_floating(leaf: Any) -> bool:
 
 
 def map_floats(f: Callable[..., Any], tree: PyTree, *others: PyTree) -> PyTree:
-    """Maps f over the floating leaves; keys, counters and flags stay those of `tree`."""
-    return jax.tree.map(lambda a, *b: f(a, *b) if is_floating(a) else a, tree, *others)
+    """Maps f over the floating leaves; keys, counters, flags and what is held stay as in `tree`."""
+
+    def one(leaf: Any, *rest: Any) -> Any:
+        return leaf if is_held(leaf) or not is_floating(leaf) else f(leaf, *rest)
+
+    return jax.tree.map(one, tree, *others, is_leaf=is_held)
 
 
 def at_least_float32(dtype: Any) -> Any:

@@ -55,7 +55,8 @@ ELSEWHERE = {
     "peephole": "a cell with more parameters is a cell of its own, not an option",
     "projection_size": "a cell with more parameters is a cell of its own, not an option",
     "learn": "use learned_leaky(cell, rate)",
-    "forcing": "use teacher_forcing(cell, size, rate=...), whose inputs are pairs (x_t, d_t)",
+    "forcing": "use teacher_forcing(cell, size) or scheduled_sampling(cell, size, rate=...), whose "
+    "inputs are pairs (x_t, d_t)",
     "dropout": "wrap the cell, as in input_dropout(cell, 0.5) or recurrent_dropout(cell, 0.5)",
     "num_layers": "stack cells, as in stack(lstm(256), lstm(256))",
     "bidirectional": "use the layer bidirectional(cell)",

@@ -48,6 +48,13 @@ def field(name: str) -> Field | None:
     return FIELDS[max(known, key=len)] if known else None
 
 
+def field_names(path: tuple) -> list[str]:
+    """The names on a path that are fields: attributes, and a key at its end; others name parts."""
+    names = [entry.name for entry in path if isinstance(entry, jax.tree_util.GetAttrKey)]
+    last = path[-1:] if path and isinstance(path[-1], jax.tree_util.DictKey) else ()
+    return [*names, *(entry.key for entry in last if isinstance(entry.key, str))]
+
+
 def decays(params: Params) -> PyTree:
     """Which parameters weight decay should shrink: the `mask` of `optax.adamw`.
 
@@ -72,9 +79,7 @@ def decays(params: Params) -> PyTree:
     """
 
     def of(path: tuple, _: object) -> bool:
-        names = [entry.key for entry in path if isinstance(entry, jax.tree_util.DictKey)][-1:]
-        names += [entry.name for entry in path if isinstance(entry, jax.tree_util.GetAttrKey)]
-        found = [field(name) for name in names if isinstance(name, str)]
+        found = map(field, field_names(path))
         return all(each.decays for each in found if each is not None)
 
     return jax.tree.map_with_path(of, params)

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell, InitFn, Params, PyTree, State
 from rnnjax._check import require_cell, sequence_sizes
-from rnnjax._factory import Recipe
-from rnnjax._noise import rekey
+from rnnjax._factory import Recipe, natural
+from rnnjax._noise import is_key, rekey
 from rnnjax._unroll import unroll, valid_steps
 
 
@@ -26,7 +26,7 @@ class LayerCall(NamedTuple):
       lengths: integers [*B], or None.
       mask: bool [T, *B], or None.
       resets: bool [T, *B], or None.
-      key: what noise is drawn from, or None for none.
+      key: what noise is drawn from, or None for that of the state, if it has any.
       save: what is kept for the gradient, as in `rnnjax.unroll`.
       block: how many steps go through all stages together, as in `rnnjax.unroll`.
     """
@@ -105,8 +105,8 @@ class Layer(Recipe):
           lengths: as in `rnnjax.unroll`, and so `mask`, `resets`, `time_axis`, `save` and `block`.
           mask: as there.
           resets: as there.
-          key: what noise is drawn from, also where a state is given; without one a fresh start has
-            none.
+          key: what noise is drawn from, also where a state is given, whose own keys it replaces.
+            Without one a fresh start has none.
           time_axis: as there.
           save: as there.
           block: as there.
@@ -115,11 +115,16 @@ class Layer(Recipe):
           (state after each row's last real step, ys).
 
         Raises:
-          TypeError, ValueError: as in `rnnjax.unroll`.
+          TypeError, ValueError: as in `rnnjax.unroll`; also where a key is given with a state of
+            evaluation, whose tree has no room for it.
         """
+        time_axis = natural("time_axis", time_axis)
         lengths, mask, resets = (
             None if a is None else jnp.asarray(a) for a in (lengths, mask, resets)
         )
+        for leaf in jax.tree.leaves((xs, mask, resets)):
+            if time_axis >= jnp.ndim(leaf):
+                raise ValueError(f"time_axis is {time_axis}, but an input is {jnp.shape(leaf)}")
 
         def moved(tree: PyTree, source: int, target: int) -> PyTree:
             if time_axis == 0:
@@ -145,6 +150,11 @@ def runner(cell: Cell, *, reverse: bool = False) -> RunFn:
     ) -> tuple[State, PyTree]:
         *rows, key, save, block = call
         if key is not None and state is not None:
+            if any(is_key(leaf) and leaf.shape[-1:] == (0,) for leaf in jax.tree.leaves(state)):
+                raise ValueError(
+                    f"a key for {cell.name}, but its state is one of evaluation, without keys: "
+                    "begin with state=None, or with a state that was made with a key"
+                )
             state = rekey(cell, state, key)
         elif key is not None:
             _, batch = sequence_sizes(cell, params, None, xs, None, call.lengths, 0)

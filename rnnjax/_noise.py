@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,7 +73,12 @@ def draw(key: Array, probability: Array, shape: tuple[int, ...]) -> Array:
 def dropped(key: Array, rate: Array, x: Array) -> Array:
     """x [*B, ...] with each feature dropped at its row's rate, and the others scaled up for it."""
     kept = draw(key, 1 - rate, x.shape[key.ndim :])
-    return jnp.where(kept, x / beside(1 - rate, x), 0)
+    return jnp.where(kept, x / share(rate, x), 0)
+
+
+def share(rate: Array, x: Array) -> Array:
+    """What is left at rates [*B], beside x [*B, ...]; 1 instead of 0, to divide by."""
+    return beside(jnp.where(rate < 1, 1 - rate, 1), x)
 
 
 def beside(rate: Array, x: Array) -> Array:
@@ -85,6 +90,14 @@ def _threefry(key: Array) -> Array:
     """The key as a threefry key: only threefry draws for a row in a batch what it draws alone."""
     data = jax.random.key_data(key) if is_key(key) else key
     return jax.random.wrap_key_data(data[..., :2], impl="threefry2x32")  # rbg has two of them
+
+
+def folded(name: int | str | tuple) -> int | np.uint32:
+    """A name, or a path of a tree, as a number to fold into a key: the same in every process."""
+    if isinstance(name, int):
+        return name
+    text = name if isinstance(name, str) else jax.tree_util.keystr(name)
+    return np.uint32(int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]))
 
 
 def rekey(cell: Cell, state: State, key: Array) -> State:
@@ -114,8 +127,7 @@ def rekey(cell: Cell, state: State, key: Array) -> State:
     def redrawn(path: tuple, leaf: Array) -> Array:
         if not is_key(leaf) or leaf.shape[-1:] != (1,):
             return leaf
-        place = zlib.crc32(jax.tree_util.keystr(path).encode())  # the same in every process
-        return noise_keys(fold_in(key, np.uint32(place)), leaf.shape[:-1])
+        return noise_keys(fold_in(key, folded(path)), leaf.shape[:-1])
 
     return joined(jax.tree.map_with_path(redrawn, state), held)
 
@@ -129,13 +141,14 @@ def set_rates(state: State, rates: float | Array | Mapping[str, float | Array]) 
     Args:
       state: the state of a noisy cell, or of what holds one.
       rates: a number, which may be traced, for all rates; or one for each part by its path, such
-        as {"drop": 0.3} for `stack(drop=dropout(0.5), rnn=...)`. Others stay.
+        as {"drop": 0.3} for `stack(drop=dropout(0.5), rnn=...)`; its place in a stack without
+        names. Others stay.
 
     Returns:
       The state, with these rates.
 
     Raises:
-      ValueError: a path leads to no rate, or the state has none.
+      ValueError: a path leads to no rate, the state has none, or a rate is outside [0, 1].
 
     Example:
       >>> import jax, rnnjax
@@ -146,25 +159,32 @@ def set_rates(state: State, rates: float | Array | Mapping[str, float | Array]) 
       [0.25 0.25]
     """
     rates = rates if isinstance(rates, Mapping) else {"": rates}
-    found = dict.fromkeys(rates, 0)
+    rates = {str(at): _probability(at, rate) for at, rate in rates.items()}
+    places: list[str] = []
+    found = dict.fromkeys(rates, False)
 
     def changed(path: tuple, leaf: Array) -> Array:
         where = jax.tree_util.keystr(path, simple=True, separator=".")
-        if not re.search(r"(^|\.)rate\.value(\.|$)", where):
+        short, count = re.subn(r"(^|\.)rate\.value(?=\.|$)", "", where)
+        if not count:
             return leaf
-        places.append(where)
+        places.append(short.strip("."))
         for at, rate in rates.items():
-            if not at or where == at or where.startswith(f"{at}."):
-                found[at] += 1
+            if not at or f"{places[-1]}.".startswith(f"{at}."):
+                found[at] = True
                 leaf = jnp.broadcast_to(jnp.asarray(rate, leaf.dtype), leaf.shape)
         return leaf
 
-    places: list[str] = []
     state = jax.tree.map_with_path(changed, state)
-    for at, count in found.items():
-        if not count:
-            there = ", ".join(where.replace(".rate.value", "") or "the state" for where in places)
-            raise ValueError(
-                f"rates: {at or 'the state'} has no rate; those there are: {there or 'none'}"
-            )
+    for at, there in found.items():
+        if not there:
+            known = ", ".join(place or "the state itself" for place in places) or "none"
+            raise ValueError(f"rates: {at or 'the state'} has no rate; those there are: {known}")
     return state
+
+
+def _probability(at: Any, rate: Any) -> Any:
+    """A rate; raises ValueError for one outside [0, 1], where its value is known."""
+    if not isinstance(rate, jax.core.Tracer) and not (np.min(rate) >= 0 and np.max(rate) <= 1):
+        raise ValueError(f"rates: {at or 'all'} must be in [0, 1], got {rate}")
+    return rate

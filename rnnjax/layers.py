@@ -284,10 +284,11 @@ def serial(*layers: Layers, **named: Layers) -> Layer:
         for layer, p, s, k in zip(parts.parts, params, states, parts.keys(call.key), strict=True):
             s, xs = layer.run(p, s, xs, call._replace(key=k))
             new.append(s)
+            if call.mask is not None:  # with the lengths: both must allow a step
+                valid = call.valid(call.mask.shape[0])
+                call = call._replace(mask=_grouped(valid, layer.time_factor).any(axis=1))
             if call.lengths is not None:
                 call = call._replace(lengths=layer.output_lengths(call.lengths))
-            if call.mask is not None:
-                call = call._replace(mask=_grouped(call.mask, layer.time_factor).any(axis=1))
         return parts.tree(new), xs
 
     name = f"serial({parts})"

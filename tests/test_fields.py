@@ -69,6 +69,15 @@ def test_decays_by_hand():
     assert rnnjax.decays(ours) == {"kernel": True, "b": False, "w": True}
 
 
+def test_a_part_may_be_named_as_a_field():
+    model = rnnjax.stack(b=rnnjax.gru(4), scale=rnnjax.linear(3), initial=rnnjax.lstm(2))
+    mask = rnnjax.decays(model.init(jax.random.key(0), 3))
+    assert (mask["b"].w_h, mask["scale"].w, mask["initial"].w_x) == (True, True, True)
+    assert (mask["b"].b, mask["scale"].b, mask["initial"].b) == (False, False, False)
+    learned = rnnjax.learned_state(rnnjax.stack(w=rnnjax.gru(4)))
+    assert rnnjax.decays(learned.init(jax.random.key(0), 3)).initial == {"w": False}
+
+
 def test_the_longest_name_counts():
     assert field("w_x") is FIELDS["w_x"]
     assert field("w_forget") is FIELDS["w"]

@@ -9,6 +9,7 @@ import pytest
 
 import rnnjax
 from rnnjax import Held
+from rnnjax._cell import parted
 from rnnjax.testing import check_cell
 
 B, S, D, T = 2, 7, 4, 5
@@ -155,3 +156,43 @@ def test_a_step_that_changes_what_it_holds_breaks_the_contract():
     cell = dataclasses.replace(DECODER, step=forgetful)
     with pytest.raises(AssertionError, match=r'decoder breaks "held".*after a step'):
         check_cell(cell, 3, hold=memory_of(S))
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda cell: rnnjax.leaky(cell, 0.3),
+    rnnjax.learned_leaky,
+    lambda cell: rnnjax.zoneout(cell, 0.3),
+    lambda cell: rnnjax.clip_gradient(cell, 1.0),
+    rnnjax.emit_state,
+    lambda cell: rnnjax.cast(cell, "float32"),
+], ids=["leaky", "learned_leaky", "zoneout", "clip_gradient", "emit_state", "cast"])  # fmt: skip
+def test_what_changes_the_state_leaves_alone_what_it_holds(wrap):
+    decoder = dataclasses.replace(DECODER, output_of=lambda state: state["h"])
+    cell = wrap(decoder)
+    params = cell.init(jax.random.key(0), jax.ShapeDtypeStruct((3,), "float32"))
+    state = cell.initial_state(params, (B,), key=jax.random.key(1))
+    inner = state.cell if hasattr(state, "cell") else state
+    inner = {**inner, "memory": Held(MEMORY)}
+    state = state._replace(cell=inner) if hasattr(state, "cell") else inner
+
+    def loss(memory):
+        given = jax.tree.map(lambda leaf: memory if leaf is MEMORY else leaf, state)
+        final, ys = rnnjax.unroll(cell, params, given, XS)
+        return sum((leaf**2).sum() for leaf in jax.tree.leaves(ys)), (final, ys)
+
+    gradient, (final, ys) = jax.grad(loss, has_aux=True)(MEMORY)
+    held = parted(final)[1]
+    assert any(value is not None and jnp.array_equal(value, MEMORY) for value in held)
+    assert all(leaf.shape == (T, B, D) for leaf in jax.tree.leaves(ys))
+    assert jnp.isfinite(gradient).all()
+    assert gradient.any()
+
+
+def test_noise_inside_adds_no_parameter():
+    noisy = rnnjax.learned_leaky(rnnjax.input_dropout(rnnjax.gru(4), 0.5))
+    plain = rnnjax.learned_leaky(rnnjax.gru(4))
+    leaves = [
+        [leaf.shape for leaf in jax.tree.leaves(cell.init(jax.random.key(0), 3))]
+        for cell in (noisy, plain)
+    ]
+    assert leaves[0] == leaves[1]

@@ -458,6 +458,20 @@ def test_what_is_saved_is_said_to_every_cell():
         ),
         (lambda: rnnjax.residual(3), TypeError, "cell must be a Cell, got int"),
         (
+            lambda: rnnjax.residual(rnnjax.serial(rnnjax.pyramid(), rnnjax.linear(3))),
+            ValueError,
+            "makes one step of 2, so no input belongs to an output",
+        ),
+        (
+            lambda: rnnjax.residual(rnnjax.bidirectional(rnnjax.gru(3), merge="separate")).apply(
+                params_of(rnnjax.bidirectional(rnnjax.gru(3))), XS
+            ),
+            TypeError,
+            "they cannot be added",
+        ),
+        (lambda: LAYERS["recurrent"].apply((), XS, time_axis=3), ValueError, "time_axis is 3"),
+        (lambda: LAYERS["recurrent"].apply((), XS, time_axis=True), TypeError, "time_axis must be"),
+        (
             lambda: rnnjax.residual(rnnjax.bidirectional(rnnjax.gru(2))).apply(
                 params_of(rnnjax.bidirectional(rnnjax.gru(2))), XS
             ),
@@ -469,3 +483,24 @@ def test_what_is_saved_is_said_to_every_cell():
 def test_layers_that_do_not_compose(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_through_a_pyramid_a_step_is_real_when_mask_and_lengths_both_allow_one():
+    layer = rnnjax.serial(rnnjax.pyramid(2), rnnjax.gru(4))
+    params = params_of(layer)
+    mask = np.ones((8, 1), bool)
+    mask[4] = False
+    xs = np.random.default_rng(3).normal(size=(8, 1, D))
+    both = layer.apply(params, xs, mask=mask, lengths=[5])
+    assert_close(both, layer.apply(params, xs, mask=mask & (np.arange(8)[:, None] < 5)))
+
+
+def test_a_key_needs_a_state_with_room_for_it():
+    layer = rnnjax.recurrent(rnnjax.stack(rnnjax.dropout(0.5), rnnjax.gru(3)))
+    params = params_of(layer)
+    state, _ = layer.apply(params, XS)
+    with pytest.raises(ValueError, match="its state is one of evaluation, without keys"):
+        layer.apply(params, XS, state=state, key=jax.random.key(0))
+    state, _ = layer.apply(params, XS, key=jax.random.key(0))
+    again, _ = layer.apply(params, XS, state=state, key=jax.random.key(1))
+    assert (again[0].key != state[0].key).all()

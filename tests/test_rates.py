@@ -51,13 +51,11 @@ def test_by_path_and_by_row():
     cell = rnnjax.stack(
         drop=rnnjax.dropout(0.5),
         rnn=rnnjax.zoneout(rnnjax.lstm(H), h=0.1, c=0.2),
-        force=rnnjax.teacher_forcing(rnnjax.activation("identity"), 2),
+        force=rnnjax.scheduled_sampling(rnnjax.activation("identity"), 2),
     )
     params = {"drop": (), "rnn": rnnjax.lstm(H).init(KEY, D), "force": ()}
     state = cell.initial_state(params, (2,), key=KEY)
-    state = rnnjax.set_rates(
-        state, {"drop": jnp.array([0.0, 0.3]), "rnn.rate.value.c": 0.9, "force": 0.5}
-    )
+    state = rnnjax.set_rates(state, {"drop": jnp.array([0.0, 0.3]), "rnn.c": 0.9, "force": 0.5})
     assert_close(state["drop"].rate.value, jnp.array([0.0, 0.3]))
     assert_close(state["rnn"].rate.value, {"h": jnp.full(2, 0.1), "c": jnp.full(2, 0.9)})
     assert_close(state["force"].rate.value, jnp.full(2, 0.5))
@@ -75,10 +73,45 @@ def test_resets_and_rekey_keep_what_was_set():
 @pytest.mark.parametrize(
     ("state", "rates", "message"),
     [
+        (rnnjax.dropout(0.5).initial_state((), (2,)), 1.5, r"all must be in \[0, 1\], got 1.5"),
+        (rnnjax.dropout(0.5).initial_state((), (2,)), {"": -1}, r"must be in \[0, 1\], got -1"),
         (rnnjax.dropout(0.5).initial_state((), (2,)), {"rnn": 0.1}, "rnn has no rate"),
         (jnp.zeros(3), 0.1, "the state has no rate; those there are: none"),
     ],
 )
-def test_no_rate_there(state, rates, message):
+def test_rates_that_will_not_do(state, rates, message):
     with pytest.raises(ValueError, match=message):
         rnnjax.set_rates(state, rates)
+
+
+def test_a_stack_without_names_goes_by_places():
+    cell = rnnjax.stack(rnnjax.dropout(0.5), rnnjax.gru(H), rnnjax.dropout(0.5))
+    params = cell.init(KEY, D)
+    state = rnnjax.set_rates(cell.initial_state(params, (2,), key=KEY), {0: 0.25, "2": 0.75})
+    assert_close((state[0].rate.value, state[2].rate.value), (jnp.full(2, 0.25), jnp.full(2, 0.75)))
+
+
+def test_all_may_be_dropped():
+    """At rate 1 nothing is left, and no gradient is 0/0."""
+    for cell in (rnnjax.input_dropout(rnnjax.gru(H), 0.5), rnnjax.weight_drop(rnnjax.gru(H), 0.5)):
+        params = cell.init(KEY, D)
+        state = rnnjax.set_rates(cell.initial_state(params, (B,), key=KEY), 1.0)
+        gradient = jax.grad(lambda p, s, c=cell: rnnjax.unroll(c, p, s, XS)[1].sum())(params, state)
+        assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(gradient))
+
+
+def test_training_restarts_keep_the_rate():
+    import optax
+
+    from rnnjax.train import init_train_state, make_train_step
+
+    model = rnnjax.stack(
+        embed=rnnjax.embed(5, 4), drop=rnnjax.dropout(0.5), rnn=rnnjax.gru(4), out=rnnjax.linear(5)
+    )
+    params = model.init(KEY, rnnjax.tokens())
+    tx = optax.sgd(0.1)
+    state = init_train_state(model, params, tx, 8, KEY)
+    state = state._replace(carried=rnnjax.set_rates(state.carried, 0.1))
+    symbols = jnp.zeros((3, 8), int)
+    state, _ = make_train_step(model, tx, restart_rate=0.5)(state, symbols, symbols)
+    assert_close(state.carried["drop"].rate.value, jnp.full(8, 0.1))

@@ -35,8 +35,9 @@ def test_every_cell_keeps_the_contract(name):
     assert {o.outcome for o in report.outcomes} <= {"holds", "no noise", "holds nothing"}
 
 
-def test_teacher_forcing_keeps_the_contract():
-    cell = rnnjax.teacher_forcing(rnnjax.stack(rnnjax.gru(3), rnnjax.linear(2)), 2, rate=0.6)
+@pytest.mark.parametrize("make", [rnnjax.teacher_forcing, rnnjax.scheduled_sampling])
+def test_what_is_taught_keeps_the_contract(make):
+    cell = make(rnnjax.stack(rnnjax.gru(3), rnnjax.linear(2)), 2)
     check_cell(cell, (3, 2), batch_shape=(2,))
 
 
@@ -44,7 +45,7 @@ def test_no_factory_is_forgotten():
     assert {"elman", "gru", "lstm", "stack"} <= EXPORTED
     tested = {cell._recipe[0].__name__ for cell, _ in cases.CELLS.values()}
     tested |= {name.partition("-")[0] for name in TRANSFORMATIONS}  # tests/combine/test_kit.py
-    tested |= {"teacher_forcing"}  # below
+    tested |= {"teacher_forcing", "scheduled_sampling"}  # below
     assert tested >= EXPORTED
 
 

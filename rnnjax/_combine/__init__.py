@@ -18,6 +18,7 @@ from rnnjax._combine.orthogonal import orthogonal as orthogonal
 from rnnjax._combine.parallel import parallel as parallel
 from rnnjax._combine.recurrent_dropout import recurrent_dropout as recurrent_dropout
 from rnnjax._combine.residual import residual as residual
+from rnnjax._combine.scheduled_sampling import scheduled_sampling as scheduled_sampling
 from rnnjax._combine.spectral import spectral as spectral
 from rnnjax._combine.stack import stack as stack
 from rnnjax._combine.teacher_forcing import teacher_forcing as teacher_forcing

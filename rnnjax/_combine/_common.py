@@ -7,14 +7,17 @@ from typing import Annotated, Any
 
 from rnnjax._cell import Cell, PyTree
 from rnnjax._check import require_cell
-from rnnjax._factory import real
+from rnnjax._factory import ELSEWHERE, real
 
 
 def require_cells(what: str, value: Any) -> Any:
     """The cells of `*cells` or `**cells`; raises TypeError where one is no Cell."""
     for i, cell in value.items() if isinstance(value, dict) else enumerate(value):
         name = what.partition(":")[0]
-        hint = f"wrap a function in activation(...), unpack a list of cells: {name}(*cells)"
+        hint = (
+            ELSEWHERE.get(i)
+            or f"wrap a function in activation(...), unpack a list of cells: {name}(*cells)"
+        )
         require_cell(f"{what}[{i}]", cell, hint)
     return value
 

@@ -1,4 +1,4 @@
-"""What the two forms of feedback share: a cell that is given its last output beside its input."""
+"""What the forms of feedback share: a cell that is given its last output beside its input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, Params, PyTree, as_spec
+from rnnjax._cell import Array, Cell, Params, PyTree, as_spec, parted
 from rnnjax._combine._noise import noisy
 from rnnjax._dtypes import at_least_float32, is_floating
 from rnnjax._factory import one_of
@@ -19,7 +19,7 @@ Feed = Annotated[str, one_of("output", "argmax", "sample")]
 
 
 class FeedbackState(NamedTuple):
-    """State of `feedback` and of `teacher_forcing`.
+    """State of `feedback`, `teacher_forcing` and `scheduled_sampling`.
 
     Attributes:
       cell: the state of the cell inside.
@@ -70,8 +70,9 @@ def looped(
         params: Params, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
     ) -> FeedbackState:
         state = cell.initial_state(params, batch_shape, key=key)
-        dtypes = [leaf.dtype for leaf in jax.tree.leaves((state, params)) if is_floating(leaf)]
-        return FeedbackState(state, jnp.zeros((*batch_shape, size), dtypes[0] if dtypes else float))
+        numbers = filter(is_floating, jax.tree.leaves((parted(state)[0], params)))
+        dtype = next((leaf.dtype for leaf in numbers), float)
+        return FeedbackState(state, jnp.zeros((*batch_shape, size), dtype))
 
     def step(
         key: Array | None, rate: Any, params: Params, state: FeedbackState, x: PyTree

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from rnnjax._cell import Array, Params, PyTree, State
-from rnnjax._noise import fold_in
+from rnnjax._noise import fold_in, folded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +90,3 @@ class Parts:
             for name, part in zip(self.names, self.parts, strict=True)
             for path in part.recurrent
         )
-
-
-def folded(name: int | str) -> int | np.uint32:
-    """A name as a number to fold into a key: the same in every process."""
-    return name if isinstance(name, int) else np.uint32(zlib.crc32(name.encode()))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from rnnjax._compile._primitives import PRODUCTS
 from rnnjax._compile._trace import apply, inputs, read
-from rnnjax._dtypes import is_floating, map_floats
+from rnnjax._dtypes import is_floating
 
 
 def in_precision(fn: Callable[..., Any], narrow: Any, wide: Any) -> Callable[..., Any]:
@@ -22,7 +22,9 @@ def in_precision(fn: Callable[..., Any], narrow: Any, wide: Any) -> Callable[...
 
     def run(*args: Any) -> Any:
         traced = jax.make_jaxpr(fn, return_shape=True)
-        closed, shapes = traced(*map_floats(lambda a: a.astype(wide), args))
+        # What is held, too: the step works on it as on all else.
+        widened = jax.tree.map(lambda a: a.astype(wide) if is_floating(a) else a, args)
+        closed, shapes = traced(*widened)
         return jax.tree.unflatten(
             jax.tree.structure(shapes), evaluate(closed, jax.tree.leaves(args))
         )

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell, Params
-from rnnjax._noise import beside
+from rnnjax._noise import share
 from rnnjax.cells._common import rows
 
 
@@ -35,8 +35,8 @@ def under(prefix: object, cell: Cell) -> tuple[str, ...]:
     return tuple(f"{prefix}.{path}" for path in cell.recurrent)
 
 
-def change_recurrent(cell: Cell, params: Params, change: Callable[[int, Any], Any]) -> Params:
-    """The parameters with each recurrent field w replaced by `change(its number, w)`.
+def change_recurrent(cell: Cell, params: Params, change: Callable[[str, Any], Any]) -> Params:
+    """The parameters with each recurrent field w replaced by `change(its name, w)`.
 
     Raises:
       TypeError: `cell.recurrent` names what the parameters do not have.
@@ -47,13 +47,13 @@ def change_recurrent(cell: Cell, params: Params, change: Callable[[int, Any], An
     )
     places = {paths(path): place for place, (path, _) in enumerate(entries)}
     leaves = [leaf for _, leaf in entries]
-    for i, name in enumerate(cell.recurrent):
+    for name in cell.recurrent:
         if name not in places:
             raise TypeError(
                 f"{cell.name}: recurrent names {name!r}, which is no field of params: "
                 f"they have {', '.join(places)}"
             )
-        leaves[places[name]] = change(i, leaves[places[name]])
+        leaves[places[name]] = change(name, leaves[places[name]])
     return tree.unflatten(leaves)
 
 
@@ -103,7 +103,7 @@ class Recurrent:
     def dropped(self, kept: Array, rate: Array) -> Recurrent:
         """With w / (1 - rate) where it is kept, bool [*B, H, K], and 0 elsewhere in place of w."""
         w = rows(self.w, kept)
-        w = jnp.where(kept, w / beside(1 - rate, w), 0)
+        w = jnp.where(kept, w / share(rate, w), 0)
         return dataclasses.replace(self, w=w, by_row=True)
 
 
@@ -112,7 +112,7 @@ def change_blocks(
 ) -> Params:
     """The parameters with each recurrent field [H, G H] changed gate by gate, as [..., G, H, H]."""
 
-    def changed(_: int, w: Any) -> Any:
+    def changed(_: str, w: Any) -> Any:
         if w.ndim != 2 or w.shape[1] % w.shape[0]:
             raise TypeError(f"{name} needs recurrent weights [H, G H], got {list(w.shape)}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from rnnjax._cell import Cell, Params, PyTree, State
+from rnnjax._cell import Cell, Params, PyTree, State, parted
 from rnnjax._combine._common import Inner
 from rnnjax._factory import cell_factory
 
@@ -20,7 +20,8 @@ def emit_state(cell: Inner) -> Cell:
       cell: the cell.
 
     Returns:
-      A Cell with the cell's parameters and state, whose output has the state's tree.
+      A Cell with the cell's parameters and state, whose output has the state's tree, without what
+      it holds.
 
     Raises:
       TypeError: `cell` is not a Cell.
@@ -34,10 +35,11 @@ def emit_state(cell: Inner) -> Cell:
       (5, 2, 4)
     """
 
+    def emitted(state: State) -> PyTree:
+        return parted(state)[0]
+
     def step(params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
         state, _ = cell.step(params, state, x)
-        return state, state
+        return state, emitted(state)
 
-    return dataclasses.replace(
-        cell, name=f"emit_state({cell.name})", step=step, output_of=lambda state: state
-    )
+    return dataclasses.replace(cell, name=f"emit_state({cell.name})", step=step, output_of=emitted)

@@ -23,8 +23,8 @@ def leaky(cell: Inner, rate: Annotated[float, _fraction] = 0.5) -> Cell:
         s_t = (1 - a) ⊙ s_{t-1} + a ⊙ s̃_t        a = rate
         y_t = output_of(s_t)
 
-    Every floating leaf of the state leaks; keys and counters are left alone. `learned_leaky` learns
-    the rate.
+    Every floating leaf of the state leaks; keys, counters and what is held are left alone.
+    `learned_leaky` learns the rate.
 
     Args:
       cell: a cell that declares `output_of`.

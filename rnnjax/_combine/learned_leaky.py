@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, PyTree, State
+from rnnjax._cell import Array, Cell, PyTree, State, parted
 from rnnjax._combine._common import Inner, require_output_of
 from rnnjax._combine._weights import under
 from rnnjax._dtypes import is_floating, map_floats
@@ -47,7 +47,7 @@ def learned_leaky(
         s_t = (1 - a) ⊙ s_{t-1} + a ⊙ s̃_t        a = σ(logit_rate)
         y_t = output_of(s_t)
 
-    Every floating leaf of the state leaks; keys and counters are left alone.
+    Every floating leaf of the state leaks; keys, counters and what is held are left alone.
 
     Args:
       cell: a cell that declares `output_of`.
@@ -84,7 +84,9 @@ def learned_leaky(
             value = math.log(rate / (1 - rate))
             return jnp.full(shape, value, leaf.dtype) if is_floating(leaf) else None
 
-        return LearnedLeakyParams(params, jax.tree.map(logit, cell.initial_state(params)))
+        return LearnedLeakyParams(
+            params, jax.tree.map(logit, parted(cell.initial_state(params))[0])
+        )
 
     def initial_state(
         params: LearnedLeakyParams, batch_shape: tuple[int, ...] = (), *, key: Array | None = None

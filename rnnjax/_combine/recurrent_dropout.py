@@ -11,7 +11,7 @@ from rnnjax._combine._common import Inner
 from rnnjax._combine._noise import noisy
 from rnnjax._combine._weights import Recurrent, change_recurrent, require_recurrent
 from rnnjax._factory import Rate, cell_factory
-from rnnjax._noise import dropped, fold_in
+from rnnjax._noise import dropped, fold_in, folded
 from rnnjax.cells._common import flag
 
 
@@ -64,10 +64,10 @@ def recurrent_dropout(
         if key is None:
             return cell.step(params, state, x)
 
-        def masked(i: int, w: Any) -> Recurrent:
+        def masked(field: str, w: Any) -> Recurrent:
             w = Recurrent.of(name, w)
             ones = jnp.ones((*key.shape, w.shape[0]), w.dtype)
-            return w.masked(dropped(fold_in(key, i), rate, ones))
+            return w.masked(dropped(fold_in(key, folded(field)), rate, ones))
 
         return cell.step(change_recurrent(cell, params, masked), state, x)
 

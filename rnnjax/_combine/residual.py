@@ -47,6 +47,11 @@ def residual(cell: Either) -> Any:
     name = f"residual({cell.name})"
 
     def added(x: PyTree, y: PyTree) -> PyTree:
+        if jax.tree.structure(x) != jax.tree.structure(y):
+            raise TypeError(
+                f"{name}: the input is {jax.tree.structure(x)}, but {cell.name} gives "
+                f"{jax.tree.structure(y)}: they cannot be added"
+            )
         return jax.tree.map(lambda y, x: y + shortcut(name, cell, x, y), y, x)
 
     def run(
@@ -59,6 +64,11 @@ def residual(cell: Either) -> Any:
         return state, total if valid is None else select_rows(valid, total, ys)
 
     if isinstance(cell, Layer):
+        if cell.time_factor != 1:
+            raise ValueError(
+                f"{name}: {cell.name} makes one step of {cell.time_factor}, so no input belongs to "
+                "an output"
+            )
         return dataclasses.replace(cell, name=name, run=run)
 
     def step(params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:

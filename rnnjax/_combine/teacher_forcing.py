@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-import jax.numpy as jnp
-
 from rnnjax._cell import Array, Cell
-from rnnjax._combine._common import Inner, probability
+from rnnjax._combine._common import Inner
 from rnnjax._combine._feedback import Feed, looped
 from rnnjax._factory import Size, cell_factory
-from rnnjax._noise import draw, fold_in
 
 
 @cell_factory
-def teacher_forcing(
-    cell: Inner,
-    size: Size,
-    *,
-    rate: Annotated[float, probability] = 1.0,
-    feed: Feed = "output",
-) -> Cell:
-    """Joins to a cell's input what its last output should have been, or was.
+def teacher_forcing(cell: Inner, size: Size, *, feed: Feed = "output") -> Cell:
+    """Joins to a cell's input what its last output should have been.
 
-        f_t = d_t with probability rate, by the row's key and t; else y_{t-1}, 0 at first
-        s_t, y_t = cell(s_{t-1}, [x_t, f_t])
+        s_t, y_t = cell(s_{t-1}, [x_t, d_t])
 
     The inputs are pairs (x_t, d_t), where d_t is what y_{t-1} should have been, so the targets
-    shifted by one step. At rate 1 it is teacher forcing, below 1 scheduled sampling; without a key
-    a rate below 1 is 0. The rate is held in the state, where `set_rates` may change it as training
-    goes on. Parameters are those of `feedback`, which runs freely with them.
+    shifted by one step. Parameters and state are those of `feedback`, which runs freely with them:
+    from the state in which this one ends, too. No step waits for the last one's output, so that a
+    readout leaves the loop.
 
     Args:
       cell: a cell of floating vectors, with outputs [*B, size].
       size: how many features the output has.
-      rate: the probability of feeding the true output, in [0, 1], with which a state begins.
-      feed: what of y_{t-1} is fed, as in `feedback`.
+      feed: what of y_T is kept for `feedback` to go on with, as there.
 
     Returns:
       A Cell with the cell's parameters, whose `NoisyState` holds a `FeedbackState`.
@@ -56,14 +43,11 @@ def teacher_forcing(
 
     Reference:
       Williams & Zipser, A Learning Algorithm for Continually Running Fully Recurrent Neural
-      Networks, Neural Computation 1(2), 1989; Bengio et al., Scheduled Sampling, NeurIPS 2015,
-      arXiv:1506.03099.
+      Networks, Neural Computation 1(2), 1989.
     """
-    options = f"{f', {rate}' * (rate < 1)}{f', {feed}' * (feed != 'output')}"
+    name = f"teacher_forcing({cell.name}, {size}{f', {feed}' * (feed != 'output')})"
 
-    def fed(key: Array | None, rate: Any, y: Array, target: Array) -> Array:
-        told = rate >= 1 if key is None else draw(fold_in(key, 0), rate, ())
-        return jnp.where(told[..., None], target.astype(y.dtype), y)
+    def fed(key: object, rate: object, y: Array, target: Array) -> Array:
+        return target.astype(y.dtype)
 
-    name = f"teacher_forcing({cell.name}, {size}{options})"
-    return looped(cell, name, size, feed, paired=True, fed=fed, rate=rate)
+    return looped(cell, name, size, feed, paired=True, fed=fed, rate=())

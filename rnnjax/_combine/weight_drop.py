@@ -13,7 +13,7 @@ from rnnjax._combine._common import Inner
 from rnnjax._combine._noise import noisy
 from rnnjax._combine._weights import Recurrent, change_recurrent, require_recurrent
 from rnnjax._factory import Rate, _rate, cell_factory
-from rnnjax._noise import draw, fold_in
+from rnnjax._noise import draw, fold_in, folded
 
 
 @cell_factory
@@ -62,9 +62,9 @@ def weight_drop(cell: Inner, rate: Rate) -> Cell:
         if key is None:
             return cell.step(params, state, x)
 
-        def dropped(i: int, w: Any) -> Recurrent:
+        def dropped(field: str, w: Any) -> Recurrent:
             w = Recurrent.of(name, w)
-            return w.dropped(draw(fold_in(key, i), 1 - rate, w.shape), rate)
+            return w.dropped(draw(fold_in(key, folded(field)), 1 - rate, w.shape), rate)
 
         return cell.step(change_recurrent(cell, params, dropped), state, x)
 
@@ -107,8 +107,8 @@ def drop_weights(cell: Cell, params: Params, rate: float, *, key: Array) -> Para
     require_recurrent("drop_weights", require_cell("drop_weights: cell", cell))
     rate = _rate("drop_weights: rate", rate)
 
-    def dropped(i: int, w: Array) -> Array:
-        kept = jax.random.bernoulli(jax.random.fold_in(key, i), 1 - rate, w.shape)
+    def dropped(field: str, w: Array) -> Array:
+        kept = jax.random.bernoulli(jax.random.fold_in(key, folded(field)), 1 - rate, w.shape)
         return jnp.where(kept, w / (1 - rate), 0)
 
     return change_recurrent(cell, params, dropped)

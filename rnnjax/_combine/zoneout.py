@@ -7,12 +7,13 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, Params, PyTree, State
+from rnnjax._cell import Array, Cell, Params, PyTree, State, joined, parted
 from rnnjax._combine._common import Inner, require_output_of
 from rnnjax._combine._noise import noisy
 from rnnjax._dtypes import is_floating
 from rnnjax._factory import _rate, cell_factory
-from rnnjax._noise import beside, draw, fold_in
+from rnnjax._fields import field_names
+from rnnjax._noise import beside, draw, fold_in, folded
 
 
 def _rates(what: str, value: Any) -> Any:
@@ -32,7 +33,7 @@ def zoneout(cell: Inner, rates: Rates = None, *, h: Rates = None, c: Rates = Non
         s_t = rate · s_{t-1} + (1 - rate) · s̃_t           evaluation: the expectation
         y_t = output_of(s_t)
 
-    Keys and counters of the state are left alone.
+    Keys, counters and what the state holds are left alone.
 
     Args:
       cell: a cell that declares `output_of`.
@@ -77,17 +78,19 @@ def zoneout(cell: Inner, rates: Rates = None, *, h: Rates = None, c: Rates = Non
         key: Array | None, rate: PyTree, params: Params, state: State, x: PyTree
     ) -> tuple[State, PyTree]:
         new, _ = cell.step(params, state, x)
-        olds, tree = jax.tree.flatten(state)
+        (old_state, _), (new, held) = parted(state), parted(new)
+        olds, tree = jax.tree.flatten_with_path(old_state)
         news = []
-        each = _leaf_rates(name, rate, bool(named), state)
-        for i, (p, old, leaf) in enumerate(zip(each, olds, jax.tree.leaves(new), strict=True)):
+        each = _leaf_rates(name, rate, bool(named), old_state)
+        for p, (path, old), leaf in zip(each, olds, jax.tree.leaves(new), strict=True):
             if p is None or not is_floating(old):
                 news.append(leaf)
             elif key is None:
                 news.append(beside(p, old) * old + beside(1 - p, old) * leaf)
             else:
-                news.append(jnp.where(draw(fold_in(key, i), p, old.shape[key.ndim :]), old, leaf))
-        new = tree.unflatten(news)
+                kept = draw(fold_in(key, folded(path)), p, old.shape[key.ndim :])
+                news.append(jnp.where(kept, old, leaf))
+        new = joined(tree.unflatten(news), held)
         return new, output_of(new)
 
     return noisy(cell, name, step, rate=named or rates, fresh=True)
@@ -103,10 +106,7 @@ def _leaf_rates(name: str, rates: Any, named: bool, state: State) -> list[Array 
                 f"{name}: rates has the tree {jax.tree.structure(rates)}, which is no prefix of "
                 f"the state's: {jax.tree.structure(state)}"
             ) from None
-    fields = [
-        [getattr(entry, "name", getattr(entry, "key", None)) for entry in path]
-        for path, _ in jax.tree.leaves_with_path(state)
-    ]
+    fields = [field_names(path) for path, _ in jax.tree.leaves_with_path(state)]
     for field in rates:
         if not any(field in path for path in fields):
             raise TypeError(

@@ -1,148 +1,18 @@
-"""What to do with a step, decided from its schedule and its sizes; and the answer as a table."""
+"""`plan`: what `scan` would do, and why."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import Any
 
 from rnnjax._compile import _plain
-from rnnjax._compile._draws import carried_draws
-from rnnjax._compile._explain import Component, Plan, short
+from rnnjax._compile._decide import decide
+from rnnjax._compile._explain import Component, Plan
 from rnnjax._compile._jax import understood
 from rnnjax._compile._options import Options
-from rnnjax._compile._primitives import (
-    PRODUCTS,
-    counted,
-    flops,
-    known,
-    nbytes,
-    on_cpu,
-    worth_keeping,
-)
-from rnnjax._compile._rewrite import rewrite
-from rnnjax._compile._schedule import Schedule, Stage, schedule
+from rnnjax._compile._primitives import PRODUCTS, counted, flops, nbytes
+from rnnjax._compile._schedule import Schedule, Stage
 from rnnjax._compile._static import Static, Step
-from rnnjax._compile._trace import Traced, trace, type_of
-
-# The default block on a CPU, in bytes of arrays between stages and in rows of products
-# (benchmarks/NOTES.md has the measurements).
-_CACHE = 1 << 21
-_ROWS = 512
-
-# By default no more than this is kept for the gradient, in bytes.
-_KEPT = 2 << 30
-
-
-@dataclass(frozen=True)
-class Decision:
-    """How a traced step is run.
-
-    Attributes:
-      schedule: The stages, or None for plain `lax.scan`.
-      defer: Whether weight gradients are taken out of the loops.
-      save: `all` or `states`.
-      block: Steps per block, or None.
-      why: Why.
-    """
-
-    schedule: Schedule | None
-    defer: bool
-    save: str
-    block: int | None
-    why: str
-
-
-def decide(traced: Traced, options: Options) -> Decision:
-    """Chooses how to run a traced step."""
-    defer = options.backward != "autodiff"
-
-    def plain(why: str) -> Decision:
-        return Decision(None, False, "all", None, why)
-
-    if traced.effects:
-        return plain("the step has side effects, whose order is kept")
-    timed = known(traced.length)
-    if timed and traced.length < 2:
-        return plain("fewer than two steps")
-    if traced.empty:
-        return plain("arrays without elements")
-    found = schedule(carried_draws(rewrite(traced.program)))
-    block, save, reasons = options.block, options.save, []
-    if not (timed and _is_sized(traced)):
-        # A program for any size: what needs none is right for all.
-        save = "all" if save == "auto" else save
-        block = block if timed and isinstance(block, int) else None
-        reasons.append("sizes are unknown")
-    if save == "auto":
-        save, kept = _save(found, traced.length, options.mapped)
-        reasons.append(kept)
-    if isinstance(block, str):
-        block, size = _block(found, traced.length, save, options.mapped)
-        reasons.insert(0, size)
-    if block is not None and block >= traced.length:
-        block = None
-    if save == "all" and options.block in ("auto", None) and _nothing_gained(found, defer):
-        return plain("nothing can leave the loop")
-    return Decision(found, defer, save, block, ", ".join(filter(None, reasons)) or "as asked")
-
-
-def _is_sized(traced: Traced) -> bool:
-    """Whether all sizes of a step are known."""
-    program = traced.program
-    arrays = (*program.fixed, *program.carry, *program.xs)
-    return all(known(size) for v in arrays for size in type_of(v).shape)
-
-
-def _save(found: Schedule, length: int, rows: int) -> tuple[str, str]:
-    """What is kept for the gradient by default, and why: all, while that is not enormous."""
-    parts = [stage.eqns for stage in found.stages if stage.kind != "invariant"]
-    made = [v for part in parts for e in part if worth_keeping(e.primitive) for v in e.outvars]
-    kept = rows * length * sum(map(nbytes, (*found.program.carry, *made)))
-    if kept <= _KEPT:
-        return "all", ""
-    return "states", f"all that the gradient needs would be {short(kept, 'B')}"
-
-
-def _block(found: Schedule, length: int, save: str, rows: int) -> tuple[int | None, str]:
-    """Steps per block by default, and why: on a CPU, as many as stay in cache together.
-
-    There, memory that is touched for the first time costs more than the arithmetic on it, so the
-    arrays that stages hand to each other should be small and used again. A block still has enough
-    rows for its products to run at full speed. Elsewhere memory is fast and launches are slow, so
-    all steps go together.
-    """
-    outside = [stage for stage in found.stages if stage.kind == "parallel"]
-    per_step = rows * sum(nbytes(v) for stage in outside for v in stage.writes)
-    # XLA runs a convolution of many steps many times slower inside of a loop than outside.
-    convolves = any(e.primitive.name == "conv_general_dilated" for e in found.program.eqns)
-    if not on_cpu() or not found.loops or convolves or per_step * length <= _CACHE:
-        if save == "states":
-            return math.isqrt(length), "states and blocks take the same memory"
-        if convolves:
-            return None, "convolutions run best outside of any loop"
-        return None, "what stages hand on is small" if on_cpu() else "fewest launches"
-    products = [e for stage in outside for e in stage.eqns if e.primitive.name in PRODUCTS]
-    multiplied = max(map(found.rows, products), default=_ROWS)
-    wanted = max(_CACHE // per_step, _ROWS // (rows * multiplied), 1)
-    # A shorter last block is compiled as a second program: a divisor of T, if there is one near.
-    near = range(max(1, wanted // 2), min(4 * wanted, length - 1) + 1)
-    divisors = [size for size in near if length % size == 0]
-    if divisors:
-        return min(divisors, key=lambda size: abs(math.log(size / wanted))), "blocks stay in cache"
-    count = max(1, round(length / wanted))
-    return -(-length // count), "blocks stay in cache, the last one is shorter"
-
-
-def _nothing_gained(found: Schedule, defer: bool) -> bool:
-    """All work is in one loop, and its derivative is left to autodiff."""
-    (*others, last) = found.stages or [None]
-    return (
-        not others
-        and last is not None
-        and last.kind == "loop"
-        and not (defer and found.products(last))
-    )
+from rnnjax._compile._trace import trace, type_of
 
 
 def plan(step: Step, params: Any, state: Any, xs: Any, **options: Any) -> Plan:

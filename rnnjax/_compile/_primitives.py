@@ -88,6 +88,12 @@ def worth_keeping(primitive: Any, *_: Any, **__: Any) -> bool:
     return primitive.name not in _CHEAP
 
 
+def has_backward_rule(eqn: Equation) -> bool:
+    """Whether an equation, or a function it calls, has a `custom_vjp`, which need not be linear."""
+    own = eqn.primitive.name.startswith("custom_vjp_call")
+    return own or any(map(has_backward_rule, subprograms(eqn)))
+
+
 def is_complex(eqn: Equation) -> bool:
     """Whether an equation, or a function it calls, makes complex numbers."""
     dtypes = [type_of(v).dtype for v in eqn.outvars]

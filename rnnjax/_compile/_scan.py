@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._compile import _defer, _plain
+from rnnjax._compile._decide import decide
 from rnnjax._compile._jax import understood
 from rnnjax._compile._mapped import mapped_rows
 from rnnjax._compile._memory import remembered
 from rnnjax._compile._options import Options
-from rnnjax._compile._plan import decide
 from rnnjax._compile._run import Clock, blocks, invariants, steps
 from rnnjax._compile._static import Static, Step
 from rnnjax._compile._trace import Values, trace

@@ -176,12 +176,15 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
             raise CheckpointError(f"{path} is damaged: {name} {cause}")
     entries = json.loads((path / "meta.json").read_text(encoding="utf-8"))
     if entries.get("format") != FORMAT:
-        writer = WRITERS.get(entries.get("format"), "another version")
-        raise CheckpointError(
-            f"{path} has checkpoint format {entries.get('format')}, which {writer} wrote, and this "
-            f"version reads {FORMAT}: since 0.2 parameters go by the names of their parts, and "
-            f"states hold the rates of noise (see CHANGELOG). Train anew, or read it with {writer}"
-        )
+        found = entries.get("format")
+        cause = f"{path} has checkpoint format {found}, this version reads {FORMAT}"
+        if found in WRITERS:
+            cause += (
+                f". {WRITERS[found]} wrote it: since then parameters go by the names of their "
+                "parts, and states hold the rates of noise (see CHANGELOG). Train anew, or read it "
+                "with that version"
+            )
+        raise CheckpointError(cause)
     return entries
 
 

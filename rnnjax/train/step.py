@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from rnnjax import Cell, last, noise_keys, rekey, unroll
+from rnnjax._cell import joined, parted
 from rnnjax._factory import natural, one_of, real
 from rnnjax._unroll import select_rows
 from rnnjax.train.losses import cross_entropy
@@ -179,7 +180,8 @@ def _train_step(
             begin = rekey(cell, state.carried, noise)
             if restart_rate:  # in here, so that a learnable initial state gets its gradient
                 fresh = cell.initial_state(params, xs.shape[1:], key=noise)
-                begin = select_rows(rows, fresh, begin)
+                carried, held = parted(begin)
+                begin = joined(select_rows(rows, parted(fresh)[0], carried), held)
             carried, logits = unroll(cell, params, begin, xs, mask=mask, resets=resets)
             counted = (logits, targets, mask)
             if only_last and len(targets):

@@ -44,6 +44,8 @@ TABLE = [
         for name in WRAPPERS
     ),
     ("a factory", lambda: rnnjax.residual(lstm), TypeError, r"got lstm: call a factory"),
+    ("option for a part", lambda: rnnjax.stack(rnn=CELL, dropout=0.5), TypeError,
+     r"stack: named\[dropout\] must be a Cell, got float: wrap the cell, as in input_dropout"),
     ("no cells", lambda: rnnjax.parallel(), ValueError, r"parallel needs at least one part"),
     ("a list", lambda: rnnjax.parallel([CELL]), TypeError,
      r"cells\[0\].*list.*parallel\(\*cells\)"),
@@ -113,7 +115,7 @@ TABLE = [
      TypeError, r"state has the tree .*no prefix"),
     # feedback
     ("forcing", lambda: rnnjax.feedback(CELL, 4, forcing=1), TypeError, r"use teacher_forcing"),
-    ("forced rate", lambda: rnnjax.teacher_forcing(CELL, 4, rate=2), ValueError,
+    ("forced rate", lambda: rnnjax.scheduled_sampling(CELL, 4, rate=2), ValueError,
      r"probability.*got 2"),
     ("feed", lambda: rnnjax.feedback(CELL, 4, feed="x"), ValueError, r"output, argmax, sample"),
     ("size", lambda: rnnjax.feedback(CELL, 0), ValueError, r"feedback: size .*got 0"),
@@ -133,6 +135,6 @@ def test_message(call, error, message):
 
 
 def test_teacher_forcing_needs_pairs():
-    cell = rnnjax.teacher_forcing(CELL, 4, rate=0.5)
+    cell = rnnjax.teacher_forcing(CELL, 4)
     with pytest.raises(TypeError, match=r"needs pairs \(x_t, d_t\).*got ShapeDtypeStruct"):
         cell.init(KEY, D)

@@ -153,7 +153,7 @@ def test_feedback_runs_freely_or_by_the_teacher():
 def test_feedback_schedules_by_key_and_runs_freely_without():
     """y_t = what is fed: zeros of its own, ones of the teacher's."""
     inner = rnnjax.activation("identity")
-    cell, n = rnnjax.teacher_forcing(inner, 1, rate=0.3), 400
+    cell, n = rnnjax.scheduled_sampling(inner, 1, rate=0.3), 400
     state = cell.initial_state((), (n,), key=jax.random.key(3))
     state, ys = rnnjax.unroll(cell, (), state, (jnp.zeros((20, n, 0)), jnp.ones((20, n, 1))))
     # A row stays at 1 once the teacher has said so: 0 with probability 0.7^t.

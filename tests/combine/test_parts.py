@@ -60,6 +60,34 @@ def test_noise_is_drawn_by_name():
                   for model, s in zip((before, after), states, strict=True)]  # fmt: skip
 
 
+def test_no_two_names_draw_alike():
+    """Words whose CRC-32 is the same."""
+    model = rnnjax.parallel(plumless=rnnjax.gru(3), buckeroo=rnnjax.gru(3))
+    params = model.init(KEY, D)
+    assert (params["plumless"].w_h != params["buckeroo"].w_h).any()
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda cell: rnnjax.zoneout(cell, 0.5),
+    lambda cell: rnnjax.recurrent_dropout(cell, 0.5),
+    lambda cell: rnnjax.weight_drop(cell, 0.5),
+], ids=["zoneout", "recurrent_dropout", "weight_drop"])  # fmt: skip
+def test_noise_around_named_parts_goes_by_their_names(wrap):
+    """What is put beside a part takes its mask away from nobody."""
+    top = rnnjax.gru(64)
+    few, many = rnnjax.parallel(top=top), rnnjax.parallel(mid=rnnjax.gru(3), top=top)
+    params = many.init(KEY, D)
+    outs = []
+    for model, names in ((few, ["top"]), (many, ["mid", "top"])):
+        cell = wrap(model)
+        own = {name: params[name] for name in names}
+        state = cell.initial_state(own, (B,), key=KEY)
+        inner = {name: jnp.ones((B, own[name].w_h.shape[0])) for name in names}
+        _, y = cell.step(own, state._replace(cell=inner), XS[0])
+        outs.append(y[..., -64:])
+    assert_close(*outs)
+
+
 def test_outputs_side_by_side_keep_their_names():
     cell = rnnjax.parallel(merge="separate", slow=rnnjax.gru(2), fast=rnnjax.elman(3))
     ys = run(cell, cell.init(KEY, D))[1]

@@ -26,6 +26,13 @@ _OF_TRANSFORMS = "tests/compile/test_transforms.py"
 
 MUTANTS = [
     (
+        "compiler: a backward rule sees the sum over time",
+        _file("decide"),
+        "if any(map(has_backward_rule, fixed)):",
+        "if False:",
+        ("tests/compile/test_plan.py", "-k", "backward_rule"),
+    ),
+    (
         "compiler: weights change places in the product and not in its axes",
         _file("rewrite"),
         'pair[::-1] for pair in options.pop("dimension_numbers")',
@@ -155,7 +162,7 @@ MUTANTS = [
     ),
     (
         "compiler: no block of a prime number of steps",
-        _file("plan"),
+        _file("decide"),
         "return -(-length // count), ",
         "return None, ",
         ("tests/compile/test_plan.py", "-k", "run_in_blocks"),
@@ -176,7 +183,7 @@ MUTANTS = [
     ),
     (
         "compiler: convolutions in blocks",
-        _file("plan"),
+        _file("decide"),
         "or convolves or per_step",
         "or per_step",
         ("tests/compile/test_plan.py", "-k", "convolutions"),

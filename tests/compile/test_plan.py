@@ -316,3 +316,22 @@ def test_options_are_checked():
     with pytest.raises(ValueError, match="xs is a scalar"):
         scan(elman, P, H0, 1.0)
     assert len(XS) == T
+
+
+def test_a_backward_rule_on_params_sees_each_step():
+    """A cotangent that is clipped step by step is not the clipped sum."""
+
+    @jax.custom_vjp
+    def clipped(p):
+        return p
+
+    clipped.defvjp(lambda p: (p, None), lambda _, g: (jnp.clip(g, -1, 1),))
+
+    def step(p, h, x):
+        h = jnp.tanh(h + x @ (clipped(p["w"]) * 2.0))
+        return h, h
+
+    params = {"w": normal(71, 3, 4)}
+    args = params, normal(72, 2, 4), normal(73, 6, 2, 3, scale=5.0)
+    check_step(scan, step, *args)
+    assert [c.kind for c in plan(step, *args).components] == ["plain"]

@@ -200,12 +200,12 @@ def test_missing_checkpoints(tmp_path):
     expect(tmp_path / "file", "cannot be read")
 
 
-@pytest.mark.parametrize(("number", "writer"), [(2, "rnnjax 0.1"), (99, "another version")])
+@pytest.mark.parametrize(("number", "writer"), [(2, r"\. rnnjax 0.1 wrote it: .*anew"), (99, "$")])
 def test_another_format(tmp_path, monkeypatch, number, writer):
     monkeypatch.setattr(checkpoint_module, "FORMAT", number)
     path = save_checkpoint(tmp_path, 1, tree(), {})
     monkeypatch.undo()
-    expect(path, f"has checkpoint format {number}, which {writer} wrote, .* reads 3: since 0.2")
+    expect(path, f"has checkpoint format {number}, this version reads 3{writer}")
 
 
 @pytest.mark.parametrize(
