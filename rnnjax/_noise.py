@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from rnnjax._cell import Array, Cell, Held, PyTree, State, joined, parted
 
@@ -185,6 +186,6 @@ def set_rates(state: State, rates: float | Array | Mapping[str, float | Array]) 
 
 def _probability(at: Any, rate: Any) -> Any:
     """A rate; raises ValueError for one outside [0, 1], where its value is known."""
-    if not isinstance(rate, jax.core.Tracer) and not (np.min(rate) >= 0 and np.max(rate) <= 1):
+    if not isinstance(rate, Tracer) and not (np.min(rate) >= 0 and np.max(rate) <= 1):
         raise ValueError(f"rates: {at or 'all'} must be in [0, 1], got {rate}")
     return rate

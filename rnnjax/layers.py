@@ -284,8 +284,9 @@ def serial(*layers: Layers, **named: Layers) -> Layer:
         for layer, p, s, k in zip(parts.parts, params, states, parts.keys(call.key), strict=True):
             s, xs = layer.run(p, s, xs, call._replace(key=k))
             new.append(s)
-            if call.mask is not None:  # with the lengths: both must allow a step
-                valid = call.valid(call.mask.shape[0])
+            # With the lengths: both must allow a step.
+            valid = None if call.mask is None else call.valid(call.mask.shape[0])
+            if valid is not None:
                 call = call._replace(mask=_grouped(valid, layer.time_factor).any(axis=1))
             if call.lengths is not None:
                 call = call._replace(lengths=layer.output_lengths(call.lengths))

@@ -506,8 +506,8 @@ FAULTS = [
     Fault(
         "serial: a mask without the lengths through a pyramid",
         LAYERS,
-        "valid = call.valid(call.mask.shape[0])",
-        "valid = call.mask",
+        "call.valid(call.mask.shape[0])",
+        "call.mask",
         ("tests/test_layers.py", "-k", "both_allow"),
     ),
     Fault(

@@ -15,7 +15,7 @@ def require_cells(what: str, value: Any) -> Any:
     for i, cell in value.items() if isinstance(value, dict) else enumerate(value):
         name = what.partition(":")[0]
         hint = (
-            ELSEWHERE.get(i)
+            ELSEWHERE.get(str(i))
             or f"wrap a function in activation(...), unpack a list of cells: {name}(*cells)"
         )
         require_cell(f"{what}[{i}]", cell, hint)
