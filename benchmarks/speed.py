@@ -96,10 +96,15 @@ def agree(kind: str, size: tuple, results: dict[str, list[np.ndarray]]) -> None:
                 raise SystemExit(f"{name} disagrees at {kind} {size}: {worst:.1e}")
 
 
-def ratios(row: dict, names: list[str]) -> dict[str, tuple[float, float, float]]:
-    """Time of each of `names` over that of rnnjax, with its interval."""
+def ratios(row: dict, names: list[str], by: str = "rnnjax") -> dict[str, tuple]:
+    """Time of each of `names` over that of rnnjax, or of another contender, with its interval."""
     seconds = {name: np.array(values) for name, values in row["seconds"].items()}
-    return {n: paired_ratio(seconds[n], seconds["rnnjax"]) for n in names if n in seconds}
+    return {n: paired_ratio(seconds[n], seconds[by]) for n in names if n in seconds}
+
+
+def gain(row: dict, rivals: list[str], by: str = "rnnjax") -> tuple[str, tuple]:
+    """The fastest rival, and its time over that of a contender."""
+    return min(ratios(row, rivals, by).items(), key=lambda item: item[1][0])
 
 
 def table(rows: list[dict]) -> str:
@@ -111,21 +116,22 @@ def table(rows: list[dict]) -> str:
     rivals = [name for name in names if name not in ("rnnjax", *SHOWN)]
     head = ["T, B, D, H, layers", *names, "fastest peer / rnnjax [95 %]", "floor share"]
     lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
-    best = []
     for row in rows:
         cells = [
             f"{1e3 * min(row['seconds'][name]):.2f}" if name in row["seconds"] else "–"
             for name in names
         ]
-        fastest, (ratio, low, high) = min(ratios(row, rivals).items(), key=lambda item: item[1][0])
-        best.append(ratio)
+        fastest, (ratio, low, high) = gain(row, rivals)
         share = ratios(row, ["floor"])["floor"][0]
         lines.append(
             f"| {', '.join(map(str, row['size']))} | {' | '.join(cells)} | "
             f"{ratio:.2f} [{low:.2f}, {high:.2f}] {fastest} | {share:.0%} |"
         )
-    mean = np.exp(np.mean(np.log(best)))
-    return "\n".join([*lines, "", f"Geometric mean of fastest peer / rnnjax: {mean:.2f}", ""])
+    lines += ["", "Geometric means of the time of the fastest peer over that of"]
+    for name in ("rnnjax", *SHOWN[::-1]):
+        mean = np.exp(np.mean([np.log(gain(row, rivals, name)[1][0]) for row in rows]))
+        lines.append(f"{name}: {mean:.2f}{'.' if name == 'floor' else ','}")
+    return "\n".join([*lines, ""])
 
 
 def pairs(rows: list[dict]) -> str:
@@ -150,7 +156,15 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", help="lstm, gru, elman; third: lstm alone")
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--sizes", type=int, nargs="+", default=range(len(SIZES)))
+    parser.add_argument("--page", action="store_true", help="only write the page anew")
     args = parser.parse_args()
+    if not args.page:
+        run(args)
+    write(args.suite)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Runs the comparisons asked for, and keeps every figure."""
     args.kinds = args.kinds or (["lstm"] if args.suite == "third" else ["lstm", "gru", "elman"])
     about, file = machine(), RESULTS / f"speed_{args.suite}.json"
     rows = earlier(file, about, args.kinds)
@@ -162,7 +176,13 @@ def main() -> None:
             for row in rows[-len(MODES) :]:
                 progress.console.print(f"{row['kind']}, {row['mode']}\n{show([row])}")
             file.write_text(json.dumps({"machine": about, "rows": rows}) + "\n")
-    page = heading(f"Speed: {args.suite}", about)
+
+
+def write(suite: str) -> None:
+    """Writes the page of a suite from its figures."""
+    file, show = RESULTS / f"speed_{suite}.json", pairs if suite == "third" else table
+    about, rows = (json.loads(file.read_text())[key] for key in ("machine", "rows"))
+    page = heading(f"Speed: {suite}", about)
     page += ["Milliseconds: the least of the rounds' medians.", ""]
     for kind in dict.fromkeys(row["kind"] for row in rows):
         for mode in MODES:
