@@ -123,8 +123,9 @@ class Layer(Recipe):
             None if a is None else jnp.asarray(a) for a in (lengths, mask, resets)
         )
         for leaf in jax.tree.leaves((xs, mask, resets)):
-            if time_axis >= jnp.ndim(leaf):
-                raise ValueError(f"time_axis is {time_axis}, but an input is {jnp.shape(leaf)}")
+            shape = list(jnp.shape(leaf))
+            if time_axis >= len(shape):
+                raise ValueError(f"time_axis is {time_axis}, but an input is {shape}")
 
         def moved(tree: PyTree, source: int, target: int) -> PyTree:
             if time_axis == 0:
@@ -148,7 +149,7 @@ def runner(cell: Cell, *, reverse: bool = False) -> RunFn:
     def run(
         params: Params, state: State | None, xs: PyTree, call: LayerCall
     ) -> tuple[State, PyTree]:
-        *rows, key, save, block = call
+        key = call.key
         if key is not None and state is not None:
             if any(is_key(leaf) and leaf.shape[-1:] == (0,) for leaf in jax.tree.leaves(state)):
                 raise ValueError(
@@ -159,8 +160,10 @@ def runner(cell: Cell, *, reverse: bool = False) -> RunFn:
         elif key is not None:
             _, batch = sequence_sizes(cell, params, None, xs, None, call.lengths, 0)
             state = cell.initial_state(params, batch, key=key)
-        named = dict(zip(("lengths", "mask", "resets"), rows, strict=True))
-        return unroll(cell, params, state, xs, **named, reverse=reverse, save=save, block=block)
+        return unroll(
+            cell, params, state, xs, lengths=call.lengths, mask=call.mask, resets=call.resets,
+            reverse=reverse, save=call.save, block=call.block,
+        )  # fmt: skip
 
     return run
 

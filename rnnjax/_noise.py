@@ -134,7 +134,7 @@ def rekey(cell: Cell, state: State, key: Array) -> State:
 
 
 def set_rates(state: State, rates: float | Array | Mapping[str, float | Array]) -> State:
-    """Changes the rates of a state's noise: of dropout, zoneout, teacher forcing.
+    """Changes the rates of a state's noise: of dropout, zoneout, scheduled sampling.
 
     A rate is held in the state, not compiled into a program, so that a schedule may change it at
     every step of training. The factory's argument is what it begins with.

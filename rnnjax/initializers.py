@@ -89,6 +89,17 @@ class Initializers(NamedTuple):
     fused: bool = False
     two_biases: bool = False
 
+    def weights(
+        self, key: Array, inputs: int, units: int, gates: int, dtype: Any
+    ) -> dict[str, Array]:
+        """w_x, w_h and b of a recurrent cell, each from a key of its own."""
+        k_x, k_h, k_b = jax.random.split(key, 3)
+        return {
+            "w_x": self.input_weights(k_x, inputs, units, gates, dtype),
+            "w_h": self.recurrent_weights(k_h, units, gates, dtype),
+            "b": self.bias(k_b, units, gates, dtype),
+        }
+
     def input_weights(self, key: Array, inputs: int, units: int, gates: int, dtype: Any) -> Array:
         """w_x [D, G H]."""
         return self._gate_weights(self.w_x, key, inputs, units, gates, dtype)

@@ -280,14 +280,14 @@ def serial(*layers: Layers, **named: Layers) -> Layer:
         params = parts.entries(f"params of {name}", params)
         states = [None] * len(params)
         states = states if state is None else parts.entries(f"state of {name}", state)
+        if call.mask is not None:  # with the lengths: both must allow a step
+            call = call._replace(mask=call.valid(call.mask.shape[0]))
         new = []
         for layer, p, s, k in zip(parts.parts, params, states, parts.keys(call.key), strict=True):
             s, xs = layer.run(p, s, xs, call._replace(key=k))
             new.append(s)
-            # With the lengths: both must allow a step.
-            valid = None if call.mask is None else call.valid(call.mask.shape[0])
-            if valid is not None:
-                call = call._replace(mask=_grouped(valid, layer.time_factor).any(axis=1))
+            if call.mask is not None:
+                call = call._replace(mask=_grouped(call.mask, layer.time_factor).any(axis=1))
             if call.lengths is not None:
                 call = call._replace(lengths=layer.output_lengths(call.lengths))
         return parts.tree(new), xs

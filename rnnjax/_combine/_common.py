@@ -1,4 +1,4 @@
-"""What the transformations share: checks, and maps over floating leaves."""
+"""What the transformations share: the checks of their arguments."""
 
 from __future__ import annotations
 

@@ -76,8 +76,8 @@ class Parts:
         params, state = self.entries("params", params), self.entries("state", state)
         return zip(self.parts, params, state, strict=True)
 
-    def initial_states(
-        self, params: PyTree, batch_shape: tuple[int, ...], key: Array | None
+    def initial_state(
+        self, params: PyTree, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
     ) -> PyTree:
         """The states of the parts, the noise of each from its own key."""
         every = zip(self.parts, self.entries("params", params), self.keys(key), strict=True)

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, Params
+from rnnjax._cell import Array, Cell, Params, State
 from rnnjax._noise import share
 from rnnjax.cells._common import rows
 
@@ -33,6 +33,18 @@ def require_recurrent(name: str, cell: Cell) -> None:
 def under(prefix: object, cell: Cell) -> tuple[str, ...]:
     """The paths of a cell's recurrent fields once its parameters are the entry `prefix`."""
     return tuple(f"{prefix}.{path}" for path in cell.recurrent)
+
+
+def wrapped(cell: Cell, **fields: Any) -> Cell:
+    """A cell with that cell's state, whose parameters hold those of the cell inside as `cell`."""
+
+    def initial_state(
+        params: Any, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
+    ) -> State:
+        return cell.initial_state(params.cell, batch_shape, key=key)
+
+    kept = {"initial_state": initial_state, "recurrent": under("cell", cell)}
+    return dataclasses.replace(cell, **{**kept, **fields})
 
 
 def change_recurrent(cell: Cell, params: Params, change: Callable[[str, Any], Any]) -> Params:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell, State
 from rnnjax._combine._common import Inner
-from rnnjax._combine._weights import under
+from rnnjax._combine._weights import wrapped
 from rnnjax._combine.residual import shortcut
 from rnnjax._factory import cell_factory
 from rnnjax.cells._common import rows, vector, vector_spec
@@ -75,23 +74,16 @@ def highway(cell: Inner, *, init: Init = "rnnjax") -> Cell:
             b=jnp.full(inputs, -1, dtype),
         )
 
-    def initial_state(
-        params: HighwayParams, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
-    ) -> State:
-        return cell.initial_state(params.cell, batch_shape, key=key)
-
     def step(params: HighwayParams, state: State, x: Array) -> tuple[State, Array]:
         state, y = cell.step(params.cell, state, x)
         past = shortcut(name, cell, x, y)
         g = jax.nn.sigmoid(vector(name, x, params.w) @ params.w + rows(params.b, x)).astype(y.dtype)
         return state, g * y + (1 - g) * past
 
-    return dataclasses.replace(
+    return wrapped(
         cell,
         name=name,
         init=init_params,
-        initial_state=initial_state,
         step=step,
         output_of=None,
-        recurrent=under("cell", cell),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell, PyTree, State, parted
 from rnnjax._combine._common import Inner, require_output_of
-from rnnjax._combine._weights import under
+from rnnjax._combine._weights import wrapped
 from rnnjax._dtypes import is_floating, map_floats
 from rnnjax._factory import cell_factory, one_of, real
 from rnnjax.cells._common import rows
@@ -88,22 +87,15 @@ def learned_leaky(
             params, jax.tree.map(logit, parted(cell.initial_state(params))[0])
         )
 
-    def initial_state(
-        params: LearnedLeakyParams, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
-    ) -> State:
-        return cell.initial_state(params.cell, batch_shape, key=key)
-
     def step(params: LearnedLeakyParams, state: State, x: PyTree) -> tuple[State, PyTree]:
         new, _ = cell.step(params.cell, state, x)
         a = map_floats(lambda s, logit: rows(jax.nn.sigmoid(logit), s), state, params.logit_rate)
         new = map_floats(lambda s̃, s, a: (1 - a) * s + a * s̃, new, state, a)
         return new, output_of(new)
 
-    return dataclasses.replace(
+    return wrapped(
         cell,
         name=name,
         init=init_params,
-        initial_state=initial_state,
         step=step,
-        recurrent=under("cell", cell),
     )

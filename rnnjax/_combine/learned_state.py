@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell, PyTree, State, joined, parted
 from rnnjax._combine._common import Inner
-from rnnjax._combine._weights import under
+from rnnjax._combine._weights import wrapped
 from rnnjax._dtypes import is_floating, map_floats
 from rnnjax._factory import cell_factory
 from rnnjax.cells._common import rows
@@ -81,11 +80,10 @@ def learned_state(cell: Inner) -> Cell:
     def step(params: LearnedStateParams, state: State, x: PyTree) -> tuple[State, PyTree]:
         return cell.step(params.cell, state, x)
 
-    return dataclasses.replace(
+    return wrapped(
         cell,
         name=name,
         init=init_params,
         initial_state=initial_state,
         step=step,
-        recurrent=under("cell", cell),
     )

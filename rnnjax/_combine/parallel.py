@@ -94,11 +94,6 @@ def parallel(*cells: Inners, merge: Merge = "concat", **named: Inners) -> Cell:
         keys = parts.keys(key)
         return parts.tree(cell.init(k, x_spec) for cell, k in zip(cells, keys, strict=True))
 
-    def initial_state(
-        params: PyTree, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
-    ) -> PyTree:
-        return parts.initial_states(params, batch_shape, key)
-
     def step(params: PyTree, state: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
         each = [cell.step(p, s, x) for cell, p, s in parts.each(params, state)]
         return parts.tree(s for s, _ in each), merged(merge, parts, [y for _, y in each])
@@ -112,7 +107,7 @@ def parallel(*cells: Inners, merge: Merge = "concat", **named: Inners) -> Cell:
     return Cell(
         name=f"parallel({parts}{f', {merge}' * (merge != 'concat')})",
         init=init_params,
-        initial_state=initial_state,
+        initial_state=parts.initial_state,
         step=step,
         x_ndims=first.x_ndims,
         output_of=output_of if len(outputs) == len(cells) else None,

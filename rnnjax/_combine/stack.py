@@ -61,11 +61,6 @@ def stack(*cells: Inners, **named: Inners) -> Cell:
             _, x_spec = jax.eval_shape(cell.step, params[-1], state, x_spec)
         return parts.tree(params)
 
-    def initial_state(
-        params: PyTree, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
-    ) -> PyTree:
-        return parts.initial_states(params, batch_shape, key)
-
     def step(params: PyTree, state: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
         new = []
         for cell, p, s in parts.each(params, state):
@@ -77,7 +72,7 @@ def stack(*cells: Inners, **named: Inners) -> Cell:
     return Cell(
         name=f"stack({parts})",
         init=init_params,
-        initial_state=initial_state,
+        initial_state=parts.initial_state,
         step=step,
         x_ndims=cells[0].x_ndims,
         output_of=None if top is None else lambda state: top(state[parts.names[-1]]),

@@ -1,4 +1,4 @@
-"""What the cells share: the state of an LSTM, names of activations, checks of inputs."""
+"""What the cells share: states and weights of a family, activations, checks of inputs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, as_spec
+from rnnjax._cell import Array, StateFn, as_spec
 from rnnjax._dtypes import at_least_float32
+from rnnjax.initializers import Initializers
 
 
 class LSTMState(NamedTuple):
@@ -22,6 +23,54 @@ class LSTMState(NamedTuple):
 
     h: Array
     c: Array
+
+
+def hidden_state(hidden_size: int) -> StateFn:
+    """The initial state of cells that carry h alone: zeros [*B, H], in the dtype of the weights."""
+
+    def initial_state(
+        params: Any, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
+    ) -> Array:
+        return jnp.zeros((*batch_shape, hidden_size), params.w_h.dtype)
+
+    return initial_state
+
+
+def lstm_state(hidden_size: int) -> StateFn:
+    """The initial state of cells that carry h and c."""
+    zeros = hidden_state(hidden_size)
+
+    def initial_state(
+        params: Any, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
+    ) -> LSTMState:
+        return LSTMState(h=zeros(params, batch_shape), c=zeros(params, batch_shape))
+
+    return initial_state
+
+
+def lstm_weights(
+    draw: Initializers, key: Array, inputs: int, hidden_size: int, dtype: Any
+) -> dict[str, Array]:
+    """w_x, w_h and b of the gates i, f, g, o, the forget bias added."""
+    weights = draw.weights(key, inputs, hidden_size, 4, dtype)
+    forget = slice(hidden_size, 2 * hidden_size)
+    return {**weights, "b": weights["b"].at[forget].add(draw.forget_bias)}
+
+
+def gru_weights(
+    draw: Initializers, key: Array, inputs: int, hidden_size: int, reset: str, dtype: Any
+) -> dict[str, Any]:
+    """w_x, w_h, b and b_n of the gates r, z, n."""
+    k_x, k_h, k_b, k_c, k_n = jax.random.split(key, 5)
+    # The candidate of "after" keeps its two biases apart: each stands for one.
+    draws = 1 if reset == "after" else None
+    candidate = draw.bias(k_c, hidden_size, 1, dtype, draws=draws)
+    return {
+        "w_x": draw.input_weights(k_x, inputs, hidden_size, 3, dtype),
+        "w_h": draw.recurrent_weights(k_h, hidden_size, 3, dtype),
+        "b": jnp.concatenate([draw.bias(k_b, hidden_size, 2, dtype), candidate]),
+        "b_n": draw.bias(k_n, hidden_size, 1, dtype, draws=1) if reset == "after" else None,
+    }
 
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {

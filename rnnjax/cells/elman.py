@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-
 from rnnjax._cell import Array, Cell
 from rnnjax._factory import Size, cell_factory
-from rnnjax.cells._common import Activation, as_function, label, rows, vector, vector_spec
+from rnnjax.cells._common import (
+    Activation,
+    as_function,
+    hidden_state,
+    label,
+    rows,
+    vector,
+    vector_spec,
+)
 from rnnjax.initializers import Init, preset
 
 
@@ -66,17 +71,7 @@ def elman(hidden_size: Size, *, activation: Activation = "tanh", init: Init = "r
 
     def init_params(key: Array, x_spec: Any) -> ElmanParams:
         inputs, dtype = vector_spec(name, x_spec)
-        k_x, k_h, k_b = jax.random.split(key, 3)
-        return ElmanParams(
-            w_x=draw.input_weights(k_x, inputs, hidden_size, 1, dtype),
-            w_h=draw.recurrent_weights(k_h, hidden_size, 1, dtype),
-            b=draw.bias(k_b, hidden_size, 1, dtype),
-        )
-
-    def initial_state(
-        params: ElmanParams, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
-    ) -> Array:
-        return jnp.zeros((*batch_shape, hidden_size), params.w_h.dtype)
+        return ElmanParams(**draw.weights(key, inputs, hidden_size, 1, dtype))
 
     def step(params: ElmanParams, h: Array, x: Array) -> tuple[Array, Array]:
         x = vector(name, x, params.w_x)
@@ -86,7 +81,7 @@ def elman(hidden_size: Size, *, activation: Activation = "tanh", init: Init = "r
     return Cell(
         name=name,
         init=init_params,
-        initial_state=initial_state,
+        initial_state=hidden_state(hidden_size),
         step=step,
         output_of=lambda h: h,
         recurrent=("w_h",),

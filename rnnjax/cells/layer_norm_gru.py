@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell
 from rnnjax._factory import Size, cell_factory, one_of
-from rnnjax.cells._common import normalised, rows, vector, vector_spec
+from rnnjax.cells._common import gru_weights, hidden_state, normalised, rows, vector, vector_spec
 from rnnjax.initializers import Init, preset
 
 
@@ -80,22 +80,11 @@ def layer_norm_gru(
 
     def init_params(key: Array, x_spec: Any) -> LayerNormGRUParams:
         inputs, dtype = vector_spec(name, x_spec)
-        k_x, k_h, k_b, k_c, k_n = jax.random.split(key, 5)
-        # The candidate of "after" keeps its two biases apart: each stands for one.
-        candidate = draw.bias(k_c, hidden_size, 1, dtype, draws=1 if reset == "after" else None)
         return LayerNormGRUParams(
-            w_x=draw.input_weights(k_x, inputs, hidden_size, 3, dtype),
-            w_h=draw.recurrent_weights(k_h, hidden_size, 3, dtype),
-            b=jnp.concatenate([draw.bias(k_b, hidden_size, 2, dtype), candidate]),
-            b_n=draw.bias(k_n, hidden_size, 1, dtype, draws=1) if reset == "after" else None,
+            **gru_weights(draw, key, inputs, hidden_size, reset, dtype),
             scale_x=jnp.ones(3 * hidden_size, dtype),
             scale_h=jnp.ones(3 * hidden_size, dtype),
         )
-
-    def initial_state(
-        params: LayerNormGRUParams, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
-    ) -> Array:
-        return jnp.zeros((*batch_shape, hidden_size), params.w_h.dtype)
 
     def step(params: LayerNormGRUParams, h: Array, x: Array) -> tuple[Array, Array]:
         x_g = normalised(vector(name, x, params.w_x) @ params.w_x, params.scale_x, split)
@@ -110,7 +99,7 @@ def layer_norm_gru(
     return Cell(
         name=name,
         init=init_params,
-        initial_state=initial_state,
+        initial_state=hidden_state(hidden_size),
         step=step,
         output_of=lambda h: h,
         recurrent=("w_h",),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell
 from rnnjax._factory import Size, cell_factory
-from rnnjax.cells._common import LSTMState, rows, vector, vector_spec
+from rnnjax.cells._common import LSTMState, lstm_state, lstm_weights, rows, vector, vector_spec
 from rnnjax.initializers import Init, preset
 
 
@@ -65,19 +65,7 @@ def lstm(hidden_size: Size, *, init: Init = "rnnjax") -> Cell:
 
     def init_params(key: Array, x_spec: Any) -> LSTMParams:
         inputs, dtype = vector_spec(name, x_spec)
-        k_x, k_h, k_b = jax.random.split(key, 3)
-        b = draw.bias(k_b, hidden_size, 4, dtype)
-        return LSTMParams(
-            w_x=draw.input_weights(k_x, inputs, hidden_size, 4, dtype),
-            w_h=draw.recurrent_weights(k_h, hidden_size, 4, dtype),
-            b=b.at[hidden_size : 2 * hidden_size].add(draw.forget_bias),
-        )
-
-    def initial_state(
-        params: LSTMParams, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
-    ) -> LSTMState:
-        shape, dtype = (*batch_shape, hidden_size), params.w_h.dtype
-        return LSTMState(h=jnp.zeros(shape, dtype), c=jnp.zeros(shape, dtype))
+        return LSTMParams(**lstm_weights(draw, key, inputs, hidden_size, dtype))
 
     def step(params: LSTMParams, state: LSTMState, x: Array) -> tuple[LSTMState, Array]:
         x, b = vector(name, x, params.w_x), rows(params.b, x)
@@ -89,7 +77,7 @@ def lstm(hidden_size: Size, *, init: Init = "rnnjax") -> Cell:
     return Cell(
         name=name,
         init=init_params,
-        initial_state=initial_state,
+        initial_state=lstm_state(hidden_size),
         step=step,
         output_of=lambda state: state.h,
         recurrent=("w_h",),

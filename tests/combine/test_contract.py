@@ -68,7 +68,6 @@ def test_the_batch_is_each_row_alone_by_plain_scan(name, inner):
     assert all(np.any(g) for g in jax.tree.leaves(numpy(grads)) if name != "learned_state")
 
 
-@pytest.mark.usefixtures("x64")
 @each
 def test_it_is_a_cell_like_any_other(name):
     make = TRANSFORMATIONS[name]
