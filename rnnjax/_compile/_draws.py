@@ -17,7 +17,7 @@ from rnnjax._compile._trace import (
     Equation,
     Program,
     Var,
-    apply,
+    evaluate,
     express,
     inputs,
     like,
@@ -61,8 +61,7 @@ def _carried(program: Program, before: Var, key: Var, flag: Atom) -> Program:
 
     def draw(key: Any) -> list[Any]:
         env: dict[Var, Any] = {key_var: key}
-        for eqn in drawn:
-            env.update(zip(eqn.outvars, apply(eqn, *read(env, inputs(eqn))), strict=True))
+        evaluate(drawn, env)
         return read(env, wanted)
 
     def again(flag: Any, key: Any, *carried: Any) -> list[Any]:

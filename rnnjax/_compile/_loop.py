@@ -19,7 +19,8 @@ from rnnjax._compile._trace import (
     Values,
     Var,
     among,
-    apply,
+    applied,
+    evaluate,
     inputs,
     read,
     type_of,
@@ -64,12 +65,12 @@ class Loop:
         self.carry = [schedule.program.carry[i] for i in stage.carries]
         self.next = [schedule.program.next[i] for i in stage.carries]
         self.writes = stage.writes
-        self._at = {product.position: i for i, product in enumerate(products)}
+        self._at = {self.out(i): i for i in range(len(products))}
         self._outputs = {*variables(self.next), *self.writes}
         self._users: dict[Var, list[Equation]] = {}
         used = {*variables(self.next)}
-        for position, eqn in enumerate(self.eqns):
-            used.update(inputs(eqn) if position not in self._at else ())
+        for eqn in self.eqns:
+            used.update(inputs(eqn) if eqn.outvars[0] not in self._at else ())
             for v in variables(eqn.invars):
                 self._users.setdefault(v, []).append(eqn)
         self.consts = [v for v in stage.reads if v in used and v not in schedule.varying]
@@ -106,19 +107,22 @@ class Loop:
         ]
 
         def body(carry: Values, now: tuple[Values, Values]) -> tuple[Values, Any]:
+            tap_of = dict(zip(taps, now[1], strict=True))
+
+            def by(eqn: Equation, env: Mapping[Var, Any]) -> Values:
+                product = self._at.get(eqn.outvars[0])
+                if product is None:
+                    outs = applied(eqn, env)
+                else:
+                    factor = env[self.products[product].factor]
+                    by_turned = functools.partial(by_weight, turned=turned[product])
+                    outs = [self.multiply(product, factor, weights[product], by_turned)]
+                pairs = zip(eqn.outvars, outs, strict=True)
+                return [tapped(out, tap_of[v]) if v in tap_of else out for v, out in pairs]
+
             env = {**fixed, **dict(zip(self.carry, carry, strict=True))}
             env.update(zip(self.xs, now[0], strict=True))
-            tap_of = dict(zip(taps, now[1], strict=True))
-            for position, eqn in enumerate(self.eqns):
-                if position in self._at:
-                    product = self._at[position]
-                    factor = env[self.products[product].factor]
-                    by = functools.partial(by_weight, turned=turned[product])
-                    outs = [self.multiply(product, factor, weights[product], by)]
-                else:
-                    outs = apply(eqn, *read(env, inputs(eqn)))
-                for var, out in zip(eqn.outvars, outs, strict=True):
-                    env[var] = tapped(out, tap_of[var]) if var in tap_of else out
+            evaluate(self.eqns, env, by)
             factors = read(env, [self.products[i].factor for i in learned])
             return read(env, self.next), (read(env, self.writes), factors)
 

@@ -11,7 +11,17 @@ from jax import lax
 from rnnjax._compile._graph import Delay
 from rnnjax._compile._product import by_weight, weight_is_second
 from rnnjax._compile._schedule import Schedule, Stage
-from rnnjax._compile._trace import Equation, Values, Var, among, apply, inputs, read
+from rnnjax._compile._trace import (
+    Equation,
+    Values,
+    Var,
+    among,
+    applied,
+    apply,
+    evaluate,
+    inputs,
+    read,
+)
 
 LoopRunner = Callable[..., tuple[Values, Values]]
 
@@ -59,8 +69,7 @@ def invariants(schedule: Schedule, fixed: Values, init: Values) -> dict[Var, Any
     env.update((program.carry[i], init[i]) for i in program.held)
     for stage in schedule.stages:
         if stage.kind == "invariant":
-            for eqn in stage.eqns:
-                env.update(zip(eqn.outvars, apply(eqn, *read(env, inputs(eqn))), strict=True))
+            evaluate(stage.eqns, env)
     return env
 
 
@@ -89,6 +98,9 @@ def steps(
     env = {**env, **dict(zip(program.xs, xs, strict=True))}
     final = {i: init[i] for i in program.held}
 
+    def over_time(eqn: Equation, env: Mapping[Var, Any]) -> Values:
+        return _over_time(eqn, env, schedule.varying)
+
     def stacked(atom: Any) -> Any:
         """The value of an atom at every step."""
         (value,) = read(env, [atom])
@@ -107,8 +119,7 @@ def steps(
                     final[node.index] = clock.last(values)
                     env[program.carry[node.index]] = clock.delayed(init[node.index], values)
                 else:
-                    outs = _evaluate(node, env, schedule.varying)
-                    env.update(zip(node.outvars, outs, strict=True))
+                    evaluate([node], env, over_time)
     return [final[i] for i in range(len(program.carry))], [stacked(y) for y in program.ys]
 
 
@@ -150,13 +161,13 @@ def blocks(
     return carry, ys
 
 
-def _evaluate(eqn: Equation, env: Mapping[Var, Any], varying: frozenset[Var]) -> Values:
+def _over_time(eqn: Equation, env: Mapping[Var, Any], varying: frozenset[Var]) -> Values:
     """One equation, mapped over time if anything it reads varies."""
     variables = inputs(eqn)
-    values = [env[v] for v in variables]
     axes = [0 if v in varying else None for v in variables]
     if 0 not in axes:
-        return apply(eqn, *values)
+        return applied(eqn, env)
+    values = read(env, variables)
     if axes == [0, None] and weight_is_second(eqn, variables[0]):
         return [jax.vmap(lambda factor: by_weight(eqn, factor, values[1]))(values[0])]
     return jax.vmap(lambda *values: apply(eqn, *values), in_axes=axes)(*values)

@@ -8,7 +8,7 @@ attributes (`primitive`, `params`, `invars`, `outvars`) and the functions below.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeGuard, cast
 
@@ -104,16 +104,18 @@ class Traced:
     def run(self, body: Callable[..., Sequence[Any]] | None, *args: Any) -> Any:
         """Evaluates the traced call, with `body(fixed, carry, xs)` for its scan, if given."""
         jaxpr = self._closed.jaxpr
+        scanned = jaxpr.eqns[self._position]
+
+        def by(eqn: Equation, env: Mapping[Var, Any]) -> Sequence[Any]:
+            if eqn is not scanned or body is None:
+                return applied(eqn, env)
+            values = read(env, eqn.invars)
+            fixed, inits = len(self.program.fixed), len(self.program.carry)
+            return body(values[:fixed], values[fixed : fixed + inits], values[fixed + inits :])
+
         env = dict(zip(jaxpr.constvars, self._closed.consts, strict=True))
         env.update(zip(jaxpr.invars, jax.tree.leaves(args), strict=True))
-        for position, eqn in enumerate(jaxpr.eqns):
-            if position == self._position and body is not None:
-                values = read(env, eqn.invars)
-                fixed, inits = len(self.program.fixed), len(self.program.carry)
-                outs = body(values[:fixed], values[fixed : fixed + inits], values[fixed + inits :])
-            else:
-                outs = apply(eqn, *read(env, inputs(eqn)))
-            env.update(zip(eqn.outvars, outs, strict=True))
+        evaluate(jaxpr.eqns, env, by)
         return jax.tree.unflatten(self._tree, read(env, jaxpr.outvars))
 
 
@@ -201,6 +203,27 @@ def apply(eqn: Equation, *values: Any) -> list[Any]:
     names = DebugInfo("step", eqn.primitive.name, None, None)
     single = Jaxpr((), inputs(eqn), eqn.outvars, [eqn], eqn.effects, names)
     return jaxpr_as_fun(ClosedJaxpr(single, ()))(*values)
+
+
+def applied(eqn: Equation, env: Mapping[Var, Any]) -> list[Any]:
+    """Evaluates one equation where all that it reads has a value."""
+    return apply(eqn, *read(env, inputs(eqn)))
+
+
+def evaluate(
+    eqns: Iterable[Equation],
+    env: dict[Var, Any],
+    by: Callable[[Equation, Mapping[Var, Any]], Sequence[Any]] = applied,
+) -> None:
+    """Evaluates equations in order, each `by` a function of it and of all values so far.
+
+    Args:
+      eqns: The equations.
+      env: The values of the variables; gains those that the equations make.
+      by: What gives the results of an equation.
+    """
+    for eqn in eqns:
+        env.update(zip(eqn.outvars, by(eqn, env), strict=True))
 
 
 def inputs(eqn: Equation) -> list[Var]:

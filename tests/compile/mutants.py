@@ -34,7 +34,7 @@ MUTANTS = [
     ),
     (
         "compiler: weights change places in the product and not in its axes",
-        _file("rewrite"),
+        _file("rules"),
         'pair[::-1] for pair in options.pop("dimension_numbers")',
         'pair for pair in options.pop("dimension_numbers")',
         ("tests/compile/test_rewrite.py", "-k", "rows"),
@@ -155,7 +155,7 @@ MUTANTS = [
     ),
     (
         "compiler: a sum loses a term",
-        _file("rewrite"),
+        _file("rules"),
         "express(regrouped, *outside, *inside)",
         "express(regrouped, *outside[1:], *inside)",
         _rewritten("twofold"),
@@ -197,14 +197,14 @@ MUTANTS = [
     ),
     (
         "compiler: a constant joins a sum that it is taken from again",
-        _file("rewrite"),
+        _file("rules"),
         "        and all(among(v, context.varying) or _is_bias(context, v) for v in eqn.invars)\n",
         "",
         ("tests/compile/test_rewrite.py", "-k", "sum_that_rounds"),
     ),
     (
         "compiler: each part of a product of few bits is rounded",
-        _file("rewrite"),
+        _file("rules"),
         'options["preferred_element_type"] = jnp.float32',
         "pass",
         ("tests/compile/test_rewrite.py", "-k", "before_they_are_rounded"),
@@ -232,7 +232,7 @@ MUTANTS = [
     ),
     (
         "compiler: every part of a concatenation meets the first rows of the weight",
-        _file("rewrite"),
+        _file("rules"),
         "            start = stop\n",
         "            start = 0\n",
         _rewritten("concatenated_lstm"),
