@@ -321,7 +321,7 @@ def main() -> None:
         for name, odd in progress.track(chosen.items(), description="odd steps"):
             for gradient in (False, True) if odd.gradient else (False,):
                 lines.append(row(name, odd, gradient))
-                progress.console.print(lines[-1])
+                progress.console.print(lines[-1], markup=False, soft_wrap=True)
     if len(chosen) == len(odd_steps()):
         text = "\n".join([*lines, ""])
         (pathlib.Path(__file__).parent / "results" / "odd_steps.md").write_text(text)

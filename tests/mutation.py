@@ -592,7 +592,7 @@ def plant(fault: Fault) -> tuple[int, float]:
     CPU seconds."""
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder)
-        for part in ("rnnjax", "tests"):  # with what Python has compiled of them
+        for part in ("rnnjax", "tests", "benchmarks"):  # with what Python has compiled of them
             shutil.copytree(ROOT / part, copy / part)
         shutil.copy(ROOT / "pyproject.toml", copy)
         target = copy / fault.file

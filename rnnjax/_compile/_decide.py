@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from rnnjax._compile._cost import CACHE, Way, cheapest, handed, outside
 from rnnjax._compile._draws import carried_draws
 from rnnjax._compile._explain import short
 from rnnjax._compile._options import Options
@@ -20,9 +21,7 @@ from rnnjax._compile._rewrite import rewrite
 from rnnjax._compile._schedule import Schedule, schedule
 from rnnjax._compile._trace import Traced, type_of
 
-# The default block on a CPU, in bytes of arrays between stages and in rows of products
-# (benchmarks/NOTES.md has the measurements).
-_CACHE = 1 << 21
+# Rows of a product that fill it (benchmarks/NOTES.md has the measurements).
 _ROWS = 512
 
 # By default no more than this is kept for the gradient, in bytes.
@@ -77,7 +76,10 @@ def decide(traced: Traced, options: Options) -> Decision:
         save, kept = _save(found, traced.length, options.mapped)
         reasons.append(kept)
     if isinstance(block, str):
-        block, size = _block(found, traced.length, save, options.mapped)
+        way, size = _way(found, traced.length, save, options.mapped, defer)
+        if not way.staged:
+            return plain(size)
+        block = way.block
         reasons.insert(0, size)
     if block is not None and block >= traced.length:
         block = None
@@ -103,34 +105,51 @@ def _save(found: Schedule, length: int, rows: int) -> tuple[str, str]:
     return "states", f"all that the gradient needs would be {short(kept, 'B')}"
 
 
-def _block(found: Schedule, length: int, save: str, rows: int) -> tuple[int | None, str]:
-    """Steps per block by default, and why: on a CPU, as many as stay in cache together.
+def _block(found: Schedule, length: int, rows: int) -> int:
+    """Steps in a block: as many as stay in cache together, and fill a product.
 
-    There, memory that is touched for the first time costs more than the arithmetic on it, so the
-    arrays that stages hand to each other should be small and used again. A block still has enough
-    rows for its products to run at full speed. Elsewhere memory is fast and launches are slow, so
-    all steps go together.
+    A shorter last block is compiled as a second program: a divisor of T, if there is one near.
     """
-    outside = [stage for stage in found.stages if stage.kind == "parallel"]
-    per_step = rows * sum(nbytes(v) for stage in outside for v in stage.writes)
-    # XLA runs a convolution of many steps many times slower inside of a loop than outside.
-    convolves = any(e.primitive.name == "conv_general_dilated" for e in found.program.eqns)
-    if not on_cpu() or not found.loops or convolves or per_step * length <= _CACHE:
-        if save == "states":
-            return math.isqrt(length), "states and blocks take the same memory"
-        if convolves:
-            return None, "convolutions run best outside of any loop"
-        return None, "what stages hand on is small" if on_cpu() else "fewest launches"
-    products = [e for stage in outside for e in stage.eqns if e.primitive.name in PRODUCTS]
+    products = [e for stage in outside(found) for e in stage.eqns if e.primitive.name in PRODUCTS]
     multiplied = max(map(found.rows, products), default=_ROWS)
-    wanted = max(_CACHE // per_step, _ROWS // (rows * multiplied), 1)
-    # A shorter last block is compiled as a second program: a divisor of T, if there is one near.
+    wanted = max(CACHE // max(1, handed(found, rows)), _ROWS // (rows * multiplied), 1)
     near = range(max(1, wanted // 2), min(4 * wanted, length - 1) + 1)
     divisors = [size for size in near if length % size == 0]
     if divisors:
-        return min(divisors, key=lambda size: abs(math.log(size / wanted))), "blocks stay in cache"
-    count = max(1, round(length / wanted))
-    return -(-length // count), "blocks stay in cache, the last one is shorter"
+        return min(divisors, key=lambda size: abs(math.log(size / wanted)))
+    return -(-length // max(1, round(length / wanted)))
+
+
+def _way(found: Schedule, length: int, save: str, rows: int, defer: bool) -> tuple[Way, str]:
+    """How to run all steps by default, and why.
+
+    On a CPU memory that is touched for the first time costs more than the arithmetic on it, so the
+    arrays that stages hand to each other should be small and used again. Elsewhere memory is fast
+    and launches are slow, so all steps go together.
+    """
+    at_once = Way(staged=True)
+    # XLA runs a convolution of many steps many times slower inside of a loop than outside.
+    convolves = any(e.primitive.name == "conv_general_dilated" for e in found.program.eqns)
+    small = handed(found, rows) * length <= CACHE
+    blocks = on_cpu() and found.loops and not convolves
+    in_blocks = at_once._replace(block=_block(found, length, rows))
+    if save == "states":
+        if blocks and not small:
+            return in_blocks, "blocks stay in cache"
+        return Way(True, math.isqrt(length)), "states and blocks take the same memory"
+    if not on_cpu():
+        return at_once, "fewest launches"
+    # What takes less memory first; what all steps hand on may fit in the cache as it is.
+    ways = (in_blocks, at_once) if blocks and not small else (at_once,)
+    way = cheapest(found, ways, length, rows, defer)
+    if not way.staged:
+        return way, "stages would take longer"
+    if way.block is not None and way.block < length:
+        shorter = ", the last one is shorter" if length % way.block else ""
+        return way, f"blocks stay in cache{shorter}"
+    if convolves:
+        return at_once, "convolutions run best outside of any loop"
+    return at_once, "what stages hand on is small" if small else "blocks would take longer"
 
 
 def _nothing_gained(found: Schedule, defer: bool) -> bool:

@@ -23,8 +23,37 @@ def _rewritten(step: str) -> tuple[str, ...]:
 
 _DELAYED = "lax.concatenate([first[None], lax.slice_in_dim(values, 0, -1)], 0)"
 _OF_TRANSFORMS = "tests/compile/test_transforms.py"
+_OF_CHOICES = "tests/compile/test_choice.py"
 
 MUTANTS = [
+    (
+        "compiler: plain scan is no candidate",
+        _file("cost"),
+        "return PLAIN if worse else best",
+        "return best",
+        (_OF_CHOICES, "-k", "small_steps or each_row"),
+    ),
+    (
+        "compiler: a shorter last block costs nothing",
+        _file("cost"),
+        "if length % block:",
+        "if False:",
+        (_OF_CHOICES, "-k", "last_block"),
+    ),
+    (
+        "compiler: a deferred gradient is thought to cost what one in the loop does",
+        _file("cost"),
+        "        if defer:\n",
+        "        if False:\n",
+        (_OF_CHOICES, "-k", "deferred_ones"),
+    ),
+    (
+        "compiler: memory is thought to be as fast as a cache",
+        _file("cost"),
+        "if per_step * block <= size",
+        "if size",
+        (_OF_CHOICES, "-k", "does_not_fit"),
+    ),
     (
         "compiler: a backward rule sees the sum over time",
         _file("decide"),
