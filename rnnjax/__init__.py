@@ -44,26 +44,7 @@ from rnnjax._noise import noise_keys as noise_keys
 from rnnjax._noise import rekey as rekey
 from rnnjax._noise import set_rates as set_rates
 from rnnjax._unroll import unroll as unroll
-from rnnjax.cells import DropoutState as DropoutState
-from rnnjax.cells import ElmanParams as ElmanParams
-from rnnjax.cells import EmbedParams as EmbedParams
-from rnnjax.cells import GRUParams as GRUParams
-from rnnjax.cells import LayerNormGRUParams as LayerNormGRUParams
-from rnnjax.cells import LayerNormLSTMParams as LayerNormLSTMParams
-from rnnjax.cells import LayerNormParams as LayerNormParams
-from rnnjax.cells import LinearParams as LinearParams
-from rnnjax.cells import LSTMParams as LSTMParams
-from rnnjax.cells import LSTMState as LSTMState
-from rnnjax.cells import activation as activation
-from rnnjax.cells import dropout as dropout
-from rnnjax.cells import elman as elman
-from rnnjax.cells import embed as embed
-from rnnjax.cells import gru as gru
-from rnnjax.cells import layer_norm as layer_norm
-from rnnjax.cells import layer_norm_gru as layer_norm_gru
-from rnnjax.cells import layer_norm_lstm as layer_norm_lstm
-from rnnjax.cells import linear as linear
-from rnnjax.cells import lstm as lstm
+from rnnjax.cells import *  # noqa: F403  (a cell is one line, in its own package)
 from rnnjax.initializers import PRESETS as PRESETS
 from rnnjax.initializers import Initializers as Initializers
 from rnnjax.layers import BidirectionalParams as BidirectionalParams

@@ -149,6 +149,12 @@ def run(step, params, fresh, state, xs, **options):
     return final, y
 
 
+def pair(result, cotangents):
+    """Σ result ⊙ cotangents: a loss whose gradient sees every output with its own weight."""
+    terms = jax.tree.map(lambda a, b: (a * b).sum(), result, cotangents)
+    return sum(jax.tree.leaves(terms))
+
+
 def gradient(loss, tree):
     """d loss / d tree by the complex step, for a tree of real arrays."""
     leaves, structure = jax.tree.flatten(jax.tree.map(lambda a: np.asarray(a, complex), tree))

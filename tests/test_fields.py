@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from cases import CELLS, parameters
+from cells import KNOWN
 from combine.transformations import TRANSFORMATIONS, D
 from oracles import assert_bitwise
 
@@ -18,6 +19,8 @@ PARAMS = {name: parameters(name) for name in CELLS} | {
     name: make(rnnjax.lstm(3)).init(jax.random.key(0), D) for name, make in TRANSFORMATIONS.items()
 }
 PARAMS |= {
+    name: known.cell.init(jax.random.key(0), known.spec) for name, known in KNOWN.items()
+} | {
     "bidirectional": rnnjax.bidirectional(rnnjax.gru(3)).init(jax.random.key(0), D),
 }
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cells import KNOWN
 from combine.transformations import TRANSFORMATIONS
 
 import rnnjax
@@ -45,6 +46,7 @@ def test_no_factory_is_forgotten():
     assert {"elman", "gru", "lstm", "stack"} <= EXPORTED
     tested = {cell._recipe[0].__name__ for cell, _ in cases.CELLS.values()}
     tested |= {name.partition("-")[0] for name in TRANSFORMATIONS}  # tests/combine/test_kit.py
+    tested |= {known.cell._recipe[0].__name__ for known in KNOWN.values()}
     tested |= {"teacher_forcing", "scheduled_sampling"}  # below
     assert tested >= EXPORTED
 

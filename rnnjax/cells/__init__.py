@@ -20,3 +20,5 @@ from rnnjax.cells.linear import LinearParams as LinearParams
 from rnnjax.cells.linear import linear as linear
 from rnnjax.cells.lstm import LSTMParams as LSTMParams
 from rnnjax.cells.lstm import lstm as lstm
+from rnnjax.cells.mgu import MGUParams as MGUParams
+from rnnjax.cells.mgu import mgu as mgu
