@@ -104,9 +104,12 @@ class Initializers(NamedTuple):
         """w_x [D, G H]."""
         return self._gate_weights(self.w_x, key, inputs, units, gates, dtype)
 
-    def recurrent_weights(self, key: Array, units: int, gates: int, dtype: Any) -> Array:
-        """w_h [H, G H]."""
-        return self._gate_weights(self.w_h, key, units, units, gates, dtype)
+    def recurrent_weights(
+        self, key: Array, units: int, gates: int, dtype: Any, *, inputs: int | None = None
+    ) -> Array:
+        """w_h [H, G H]; `inputs` rows where h reaches each unit from several places."""
+        inputs = units if inputs is None else inputs
+        return self._gate_weights(self.w_h, key, inputs, units, gates, dtype)
 
     def bias(
         self, key: Array, units: int, gates: int, dtype: Any, *, draws: int | None = None

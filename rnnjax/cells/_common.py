@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnnjax._cell import Array, StateFn, as_spec
 from rnnjax._dtypes import at_least_float32
+from rnnjax._factory import natural
 from rnnjax.initializers import Initializers
 
 
@@ -25,20 +28,20 @@ class LSTMState(NamedTuple):
     c: Array
 
 
-def hidden_state(hidden_size: int) -> StateFn:
+def hidden_state(*sizes: int) -> StateFn:
     """The initial state of cells that carry h alone: zeros [*B, H], in the dtype of the weights."""
 
     def initial_state(
         params: Any, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
     ) -> Array:
-        return jnp.zeros((*batch_shape, hidden_size), params.w_x.dtype)
+        return jnp.zeros((*batch_shape, *sizes), params.w_x.dtype)
 
     return initial_state
 
 
-def lstm_state(hidden_size: int) -> StateFn:
+def lstm_state(*sizes: int) -> StateFn:
     """The initial state of cells that carry h and c."""
-    zeros = hidden_state(hidden_size)
+    zeros = hidden_state(*sizes)
 
     def initial_state(
         params: Any, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
@@ -107,13 +110,7 @@ def label(value: str | Callable[[Array], Array]) -> str:
     return value if isinstance(value, str) else getattr(value, "__name__", repr(value))
 
 
-def vector_spec(name: str, x_spec: Any) -> tuple[int, Any]:
-    """Features and floating dtype of a vector input's spec; an int n means a float vector [n].
-
-    Raises:
-      TypeError: the spec is not floating, or not of one array.
-      ValueError: the spec is not of one axis.
-    """
+def _array_spec(name: str, x_spec: Any) -> jax.ShapeDtypeStruct:
     x_spec = as_spec(x_spec)
     if not hasattr(x_spec, "shape"):
         raise TypeError(
@@ -121,6 +118,17 @@ def vector_spec(name: str, x_spec: Any) -> tuple[int, Any]:
             "of features, or a jax.ShapeDtypeStruct"
         )
     check_floating(name, x_spec)
+    return x_spec
+
+
+def vector_spec(name: str, x_spec: Any) -> tuple[int, Any]:
+    """Features and floating dtype of a vector input's spec; an int n means a float vector [n].
+
+    Raises:
+      TypeError: the spec is not floating, or not of one array.
+      ValueError: the spec is not of one axis.
+    """
+    x_spec = _array_spec(name, x_spec)
     if len(x_spec.shape) != 1:
         raise ValueError(f"{name} needs vectors as inputs, got shape {list(x_spec.shape)} a step")
     return x_spec.shape[0], x_spec.dtype
@@ -176,3 +184,110 @@ def normalised(x: Array, gain: Array, *splits: int) -> Array:
         centred = part - part.mean(-1, keepdims=True)
         parts.append(centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6))
     return rows(gain, x) * jnp.concatenate(parts, axis=-1).astype(x.dtype)
+
+
+def _grid(what: str, value: Any) -> tuple[int, ...]:
+    """`value` as a tuple of 1, 2 or 3 sizes."""
+    sizes = value if isinstance(value, tuple | list) else (value,)
+    if not 1 <= len(sizes) <= 3:
+        raise ValueError(f"{what} must have 1, 2 or 3 sizes, got {value!r}")
+    return tuple(natural(what, size, least=1) for size in sizes)
+
+
+Grid = Annotated[tuple[int, ...] | int, _grid]
+
+
+def grid_sizes(name: str, shape: Any, kernel_size: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The sizes of a grid, and one of a kernel for each; one alone is that of all axes."""
+    kernel = kernel_size * len(shape) if len(kernel_size) == 1 else kernel_size
+    if len(kernel) != len(shape):
+        raise ValueError(
+            f"{name}: kernel_size must have one size, or one for each axis of shape {shape}, got "
+            f"{kernel_size}"
+        )
+    return shape, kernel
+
+
+def grid_spec(name: str, x_spec: Any, shape: tuple[int, ...]) -> tuple[int, Any]:
+    """Channels and floating dtype of the spec of a grid of vectors [*S, D].
+
+    Raises:
+      TypeError: the spec is not floating, or not of one array.
+      ValueError: the spec is not of this grid.
+    """
+    x_spec = _array_spec(name, x_spec)
+    if len(x_spec.shape) != len(shape) + 1 or x_spec.shape[:-1] != shape:
+        raise ValueError(
+            f"{name} needs inputs {[*shape, 'channels']}, got shape {list(x_spec.shape)} a step"
+        )
+    return x_spec.shape[-1], x_spec.dtype
+
+
+def grid(name: str, x: Array, w: Array, shape: tuple[int, ...]) -> Array:
+    """x [*B, *S, D], checked against a kernel w [*K, D, O] and brought to its dtype.
+
+    Raises:
+      TypeError: x is not floating.
+      ValueError: x is of another grid, or has another number of channels than w expects.
+    """
+    check_floating(name, x)
+    expected = (*shape, w.shape[-2])
+    if x.shape[-len(expected) :] != expected:
+        raise ValueError(
+            f"{name}: a step of xs has shape {list(x.shape[-len(expected) :])}, expected "
+            f"{list(expected)}"
+        )
+    return x.astype(w.dtype)
+
+
+def kernel_weights(
+    draw: Initializers, key: Array, inputs: int, channels: int, gates: int, kernel: Any, dtype: Any
+) -> dict[str, Array]:
+    """w_x [*K, D, G C], w_h [*K, C, G C] and b [G C], drawn as if all places were one vector."""
+    k_x, k_h, k_b = jax.random.split(key, 3)
+    places, width = math.prod(kernel), gates * channels
+    w_x = draw.input_weights(k_x, places * inputs, channels, gates, dtype)
+    w_h = draw.recurrent_weights(k_h, channels, gates, dtype, inputs=places * channels)
+    return {
+        "w_x": w_x.reshape(*kernel, inputs, width),
+        "w_h": w_h.reshape(*kernel, channels, width),
+        "b": draw.bias(k_b, channels, gates, dtype),
+    }
+
+
+def convolved(x: Array, w: Array) -> Array:
+    """x [*B, *S, D] with w [*K, D, O], zeros around it: [*B, *S, O].
+
+    As in all networks it is a correlation: the kernel is not turned around.
+    """
+    axes = w.ndim - 2
+    batch, space = x.shape[: x.ndim - axes - 1], "DHW"[3 - axes :]
+    y = jax.lax.conv_general_dilated(
+        x.reshape(math.prod(batch), *x.shape[len(batch) :]),
+        w,
+        window_strides=(1,) * axes,
+        padding="SAME",
+        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
+    )
+    return y.reshape(*batch, *y.shape[1:])
+
+
+def _per_feature(what: str, value: Any) -> float | tuple[float, ...]:
+    try:
+        numbers = np.asarray(value, float)
+    except (TypeError, ValueError):
+        numbers = np.array(np.nan)
+    if numbers.ndim > 1 or not np.isfinite(numbers).all():
+        raise ValueError(f"{what} must be a finite number, or one a feature, got {value!r}")
+    return numbers.tolist() if numbers.ndim == 0 else tuple(numbers.tolist())
+
+
+# A number for all features, or one for each, of which an array will do.
+PerFeature = Annotated[float | tuple[float, ...], _per_feature]
+
+
+def per_feature(name: str, numbers: float | tuple[float, ...], features: int, dtype: Any) -> Array:
+    """The numbers as one array [features]."""
+    if isinstance(numbers, tuple) and len(numbers) != features:
+        raise ValueError(f"{name} was made for {len(numbers)} features, the inputs have {features}")
+    return jnp.broadcast_to(jnp.asarray(numbers, dtype), features)

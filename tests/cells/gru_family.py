@@ -86,6 +86,59 @@ def atr(params, h, x):
     return h, h
 
 
+def gates(params, h, x, product):
+    """r, 1 - z and the candidate of a GRU whose products with w_x and w_h are `product`."""
+    W_r, W_z, W_n = np.split(params.w_x, 3, -1)
+    U_r, U_z, U_n = np.split(params.w_h, 3, -1)
+    b_r, b_z, b_n = np.split(params.b, 3)
+    r = sigmoid(product(x, W_r) + product(h, U_r) + b_r)
+    # The papers' z is 1 - z here.
+    z = 1 - sigmoid(product(x, W_z) + product(h, U_z) + b_z)
+    return z, np.tanh(product(x, W_n) + product(r * h, U_n) + b_n)
+
+
+def convolution(x, w):
+    """Each place is a sum over the places around it, of which there are none outside the grid."""
+    kernel, space = w.shape[:-2], x.shape[:-1]
+    y = np.zeros((*space, w.shape[-1]), np.result_type(x, w))
+    for place in np.ndindex(*space):
+        for offset in np.ndindex(*kernel):
+            there = tuple(
+                p + o - (k - 1) // 2 for p, o, k in zip(place, offset, kernel, strict=True)
+            )
+            if all(0 <= p < size for p, size in zip(there, space, strict=True)):
+                y[place] += x[there] @ w[offset]
+    return y
+
+
+def conv_gru(params, h, x):
+    z, n = gates(params, h, x, convolution)
+    h = (1 - z) * h + z * n
+    return h, h
+
+
+def images(*size):
+    return lambda rng, shape: rng.normal(0, 1, (*shape, *size))
+
+
+def gru_d(params, state, inputs):
+    (h, seen), (x, m, δ) = state, inputs
+    γ_x = np.exp(-relu(params.diagonal_gamma_x * δ + params.b_gamma_x))
+    γ_h = np.exp(-relu(δ @ params.w_gamma_h + params.b_gamma_h))
+    x = np.array([x[d] if m[d] else γ_x[d] * seen[d] + (1 - γ_x[d]) * MEAN[d] for d in range(D)])
+    seen = np.array([x[d] if m[d] else seen[d] for d in range(D)])
+    joint = params._replace(w_x=np.concatenate([params.w_x, params.w_m]))
+    z, n = gates(joint, γ_h * h, np.concatenate([x, m]), lambda a, w: a @ w)
+    h = (1 - z) * (γ_h * h) + z * n
+    return type(state)(h, seen), h
+
+
+def with_gaps(rng, shape):
+    size = (*shape, D)
+    return rng.normal(0, 1, size), rng.random(size) < 0.5, rng.exponential(1, size)
+
+
+MEAN = (0.5, -1.0, 2.0)
 DH, HH = D * H, H * H
 UGRNN = {"count": 2 * (DH + HH + H), "in_loop": 1}
 RAN = {"count": 3 * DH + 2 * HH + 2 * H, "in_loop": 1}
@@ -111,5 +164,33 @@ CELLS = {
         in_loop=1,
     ),
     "fast_grnn": Known(rnnjax.fast_grnn(H), fast_grnn, count=DH + HH + 2 * H + 2, in_loop=1),
+    "conv_gru_1": Known(
+        rnnjax.conv_gru(2, 3),
+        conv_gru,
+        count=3 * (3 * 2 * 2 + 3 * 2 * 2 + 2),
+        in_loop=2,
+        inputs=images(3, 2),
+    ),
+    "conv_gru_2": Known(
+        rnnjax.conv_gru(2, (2, 3), kernel_size=(2, 3)),
+        conv_gru,
+        count=3 * (6 * 1 * 2 + 6 * 2 * 2 + 2),
+        in_loop=2,
+        inputs=images(2, 3, 1),
+    ),
+    "conv_gru_3": Known(
+        rnnjax.conv_gru(1, (2, 1, 2), kernel_size=(2, 1, 3)),
+        conv_gru,
+        count=3 * (6 * 2 * 1 + 6 * 1 * 1 + 1),
+        in_loop=2,
+        inputs=images(2, 1, 2, 2),
+    ),
+    "gru_d": Known(
+        rnnjax.gru_d(H, mean=MEAN),
+        gru_d,
+        count=3 * (2 * DH + HH + H) + 2 * D + DH + H,
+        in_loop=2,
+        inputs=with_gaps,
+    ),
     "atr": Known(rnnjax.atr(H), atr, count=DH + HH, in_loop=1),
 }
