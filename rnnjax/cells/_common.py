@@ -186,85 +186,64 @@ def normalised(x: Array, gain: Array, *splits: int) -> Array:
     return rows(gain, x) * jnp.concatenate(parts, axis=-1).astype(x.dtype)
 
 
-def _grid(what: str, value: Any) -> tuple[int, ...]:
-    """`value` as a tuple of 1, 2 or 3 sizes."""
-    sizes = value if isinstance(value, tuple | list) else (value,)
-    if not 1 <= len(sizes) <= 3:
-        raise ValueError(f"{what} must have 1, 2 or 3 sizes, got {value!r}")
-    return tuple(natural(what, size, least=1) for size in sizes)
+def _shape(what: str, value: Any) -> tuple[int, ...]:
+    if not isinstance(value, tuple) or not 1 <= len(value) <= 3:
+        raise TypeError(f"{what} must be a tuple of 1, 2 or 3 sizes, got {value!r}")
+    return tuple(natural(what, size, least=1) for size in value)
 
 
-Grid = Annotated[tuple[int, ...] | int, _grid]
+def _kernel(what: str, value: Any) -> int | tuple[int, ...]:
+    return _shape(what, value) if isinstance(value, tuple) else natural(what, value, least=1)
 
 
-def grid_sizes(name: str, shape: Any, kernel_size: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The sizes of a grid, and one of a kernel for each; one alone is that of all axes."""
-    kernel = kernel_size * len(shape) if len(kernel_size) == 1 else kernel_size
-    if len(kernel) != len(shape):
-        raise ValueError(
-            f"{name}: kernel_size must have one size, or one for each axis of shape {shape}, got "
-            f"{kernel_size}"
-        )
-    return shape, kernel
+# The sizes of a line, an image or a volume; those of a kernel over it, or one for all axes.
+Shape = Annotated[tuple[int, ...], _shape]
+Kernel = Annotated[int | tuple[int, ...], _kernel]
+
+
+def window_of(name: str, kernel: int | tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The sizes of a kernel, one for each axis of `shape`."""
+    window = kernel if isinstance(kernel, tuple) else (kernel,) * len(shape)
+    if len(window) != len(shape):
+        raise ValueError(f"{name}: kernel must have {len(shape)} sizes as shape has, got {kernel}")
+    return window
 
 
 def grid_spec(name: str, x_spec: Any, shape: tuple[int, ...]) -> tuple[int, Any]:
-    """Channels and floating dtype of the spec of a grid of vectors [*S, D].
+    """Features and floating dtype of the spec of an input [*S, D].
 
     Raises:
       TypeError: the spec is not floating, or not of one array.
-      ValueError: the spec is not of this grid.
+      ValueError: the spec is of another shape.
     """
     x_spec = _array_spec(name, x_spec)
-    if len(x_spec.shape) != len(shape) + 1 or x_spec.shape[:-1] != shape:
-        raise ValueError(
-            f"{name} needs inputs {[*shape, 'channels']}, got shape {list(x_spec.shape)} a step"
-        )
+    if x_spec.shape[:-1] != shape:
+        got = f"{list(x_spec.shape)} a step: pass a jax.ShapeDtypeStruct"
+        raise ValueError(f"{name} needs inputs of shape {[*shape, 'features']}, got {got}")
     return x_spec.shape[-1], x_spec.dtype
 
 
-def grid(name: str, x: Array, w: Array, shape: tuple[int, ...]) -> Array:
-    """x [*B, *S, D], checked against a kernel w [*K, D, O] and brought to its dtype.
+def convolved(
+    name: str, x: Array, w: Array, window: tuple[int, ...], shape: tuple[int, ...]
+) -> Array:
+    """x [*B, *S, D] with a kernel w [*K, D, O], kept as a matrix [K D, O]: [*B, *S, O].
+
+    Zeros stand around x. As in all networks it is a correlation: the kernel is not turned around.
 
     Raises:
       TypeError: x is not floating.
-      ValueError: x is of another grid, or has another number of channels than w expects.
+      ValueError: x is of another shape than S, or has another number of features than w expects.
     """
     check_floating(name, x)
-    expected = (*shape, w.shape[-2])
-    if x.shape[-len(expected) :] != expected:
-        raise ValueError(
-            f"{name}: a step of xs has shape {list(x.shape[-len(expected) :])}, expected "
-            f"{list(expected)}"
-        )
-    return x.astype(w.dtype)
-
-
-def kernel_weights(
-    draw: Initializers, key: Array, inputs: int, channels: int, gates: int, kernel: Any, dtype: Any
-) -> dict[str, Array]:
-    """w_x [*K, D, G C], w_h [*K, C, G C] and b [G C], drawn as if all places were one vector."""
-    k_x, k_h, k_b = jax.random.split(key, 3)
-    places, width = math.prod(kernel), gates * channels
-    w_x = draw.input_weights(k_x, places * inputs, channels, gates, dtype)
-    w_h = draw.recurrent_weights(k_h, channels, gates, dtype, inputs=places * channels)
-    return {
-        "w_x": w_x.reshape(*kernel, inputs, width),
-        "w_h": w_h.reshape(*kernel, channels, width),
-        "b": draw.bias(k_b, channels, gates, dtype),
-    }
-
-
-def convolved(x: Array, w: Array) -> Array:
-    """x [*B, *S, D] with w [*K, D, O], zeros around it: [*B, *S, O].
-
-    As in all networks it is a correlation: the kernel is not turned around.
-    """
-    axes = w.ndim - 2
-    batch, space = x.shape[: x.ndim - axes - 1], "DHW"[3 - axes :]
+    axes = len(shape)
+    expected = [*shape, len(w) // math.prod(window)]
+    batch, one = x.shape[: -axes - 1], x.shape[-axes - 1 :]
+    if list(one) != expected:
+        raise ValueError(f"{name}: a step of xs has shape {list(one)}, expected {expected}")
+    space = "DHW"[-axes:]
     y = jax.lax.conv_general_dilated(
-        x.reshape(math.prod(batch), *x.shape[len(batch) :]),
-        w,
+        x.reshape(math.prod(batch), *one).astype(w.dtype),
+        w.reshape(*window, -1, w.shape[-1]),
         window_strides=(1,) * axes,
         padding="SAME",
         dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),

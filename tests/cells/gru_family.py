@@ -111,10 +111,13 @@ def convolution(x, w):
     return y
 
 
-def conv_gru(params, h, x):
-    z, n = gates(params, h, x, convolution)
-    h = (1 - z) * h + z * n
-    return h, h
+def conv_gru(*window):
+    def step(params, h, x):
+        z, n = gates(params, h, x, lambda a, w: convolution(a, w.reshape(*window, a.shape[-1], -1)))
+        h = (1 - z) * h + z * n
+        return h, h
+
+    return step
 
 
 def images(*size):
@@ -165,22 +168,22 @@ CELLS = {
     ),
     "fast_grnn": Known(rnnjax.fast_grnn(H), fast_grnn, count=DH + HH + 2 * H + 2, in_loop=1),
     "conv_gru_1": Known(
-        rnnjax.conv_gru(2, 3),
-        conv_gru,
+        rnnjax.conv_gru((3,), 2),
+        conv_gru(3),
         count=3 * (3 * 2 * 2 + 3 * 2 * 2 + 2),
         in_loop=2,
         inputs=images(3, 2),
     ),
     "conv_gru_2": Known(
-        rnnjax.conv_gru(2, (2, 3), kernel_size=(2, 3)),
-        conv_gru,
+        rnnjax.conv_gru((2, 3), 2, kernel=(2, 3)),
+        conv_gru(2, 3),
         count=3 * (6 * 1 * 2 + 6 * 2 * 2 + 2),
         in_loop=2,
         inputs=images(2, 3, 1),
     ),
     "conv_gru_3": Known(
-        rnnjax.conv_gru(1, (2, 1, 2), kernel_size=(2, 1, 3)),
-        conv_gru,
+        rnnjax.conv_gru((2, 1, 2), 1, kernel=(2, 1, 3)),
+        conv_gru(2, 1, 3),
         count=3 * (6 * 2 * 1 + 6 * 1 * 1 + 1),
         in_loop=2,
         inputs=images(2, 1, 2, 2),
