@@ -87,12 +87,12 @@ def atr(params, h, x):
 
 
 def gates(params, h, x, product):
-    """r, 1 - z and the candidate of a GRU whose products with w_x and w_h are `product`."""
+    """The papers' z and candidate of a GRU, `product` its product of anything with weights."""
     W_r, W_z, W_n = np.split(params.w_x, 3, -1)
     U_r, U_z, U_n = np.split(params.w_h, 3, -1)
     b_r, b_z, b_n = np.split(params.b, 3)
     r = sigmoid(product(x, W_r) + product(h, U_r) + b_r)
-    # The papers' z is 1 - z here.
+    # Ours is how much is kept, theirs how much is new.
     z = 1 - sigmoid(product(x, W_z) + product(h, U_z) + b_z)
     return z, np.tanh(product(x, W_n) + product(r * h, U_n) + b_n)
 
