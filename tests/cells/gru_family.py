@@ -197,3 +197,40 @@ CELLS = {
     ),
     "atr": Known(rnnjax.atr(H), atr, count=DH + HH, in_loop=1),
 }
+
+_FAULTS = [
+    ("ligru", "z and 1 - z swapped", "z * h + (1 - z) * jax", "(1 - z) * h + z * jax"),
+    ("ligru", "tanh for max", "jax.nn.relu(n)", "jnp.tanh(n)"),
+    ("ran", "i and f swapped", "i, f = jnp", "f, i = jnp"),
+    ("ran", "always tanh", "h = φ(c)", "h = jnp.tanh(c)"),
+    ("ugrnn", "g and c swapped", "g, c = jnp", "c, g = jnp"),
+    ("ugrnn", "always tanh", "φ(c)", "jnp.tanh(c)"),
+    ("cfn", "θ and η swapped", "θ, η = jnp", "η, θ = jnp"),
+    ("cfn", "tanh left off h", "θ * jnp.tanh(h)", "θ * h"),
+    ("brc", "a without 1", "a = 1 + jnp", "a = jnp"),
+    ("brc", "a and c swapped", "u_a, u_c = jnp", "u_c, u_a = jnp"),
+    ("nbrc", "a and c swapped", "h_a, h_c = jnp", "h_c, h_a = jnp"),
+    ("nbrc", "h not fed back", "x_n + a * h", "x_n + a"),
+    ("fast_grnn", "biases swapped", "(b_z, b_n) = ", "(b_n, b_z) = "),
+    ("fast_grnn", "ν left off", "(ζ * (1 - z) + ν)", "(ζ * (1 - z))"),
+    ("atr", "a sum for the difference", "sigmoid(p - q)", "sigmoid(p + q)"),
+    ("atr", "q for p", "* p + ", "* q + "),
+    ("conv_gru", "reset after the product", "convolved(name, r * h, u_n, window, shape)",
+     "r * convolved(name, h, u_n, window, shape)"),
+    ("conv_gru", "r and z swapped", "r, z = jnp", "z, r = jnp"),
+    ("gru_d", "h not decayed", "γ_h * state.h", "state.h"),
+    ("gru_d", "the latest for the last seen", "jnp.where(m, x, state.x)), h", "x), h"),
+    ("gru_d", "a mean of 0", "(1 - γ_x) * to", "0 * to"),
+    ("gru_d", "the mask unread", "m.astype(x.dtype) @", "0 * m.astype(x.dtype) @"),
+    ("_common", "kernels to the right", 'padding="SAME"', 'padding="SAME_LOWER"'),
+]  # fmt: skip
+MUTANTS = [
+    (
+        f"{cell}: {what}",
+        f"rnnjax/cells/{cell}.py",
+        old,
+        new,
+        ("tests/cells", "-k", f"equations and {'conv_gru' if cell == '_common' else cell}"),
+    )
+    for cell, what, old, new in _FAULTS
+]
