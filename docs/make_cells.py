@@ -104,11 +104,12 @@ def row(name: str, factory: Callable[..., Cell], spec: Spec) -> tuple[int, str, 
 
 def render() -> str:
     """The whole page."""
-    about = f"""Written by `make docs` from the code, for inputs of {D} features, {H} units, {T} steps
-    and {B} rows; convolutions are over {" by ".join(map(str, PLACES))} places. States are those of
-    one row. FLOPs are those of a step of all rows, as `rnnjax.plan` counts them. The last two
-    columns say how many products a step must wait for, and what part of the FLOPs stands in loops;
-    the rest is computed for all steps at once. Options are left at their defaults."""
+    about = f"""
+    Written by `make docs` from the code, for inputs of {D} features, {H} units, {T} steps and {B}
+    rows; convolutions are over {" by ".join(map(str, PLACES))} places. States are those of one row.
+    FLOPs are those of a step of all rows, as `rnnjax.plan` counts them. The last two columns say
+    how many products a step must wait for, and what part of the FLOPs stands in loops; the rest is
+    computed for all steps at once. Options are left at their defaults."""
     lines = [
         "# The recurrent cells",
         "",

@@ -5,7 +5,7 @@ from oracles import sigmoid
 
 import rnnjax
 
-from .known import D, H, Known
+from .known import D, H, Known, convolution
 
 
 def relu(a):
@@ -95,20 +95,6 @@ def gates(params, h, x, product):
     # Ours is how much is kept, theirs how much is new.
     z = 1 - sigmoid(product(x, W_z) + product(h, U_z) + b_z)
     return z, np.tanh(product(x, W_n) + product(r * h, U_n) + b_n)
-
-
-def convolution(x, w):
-    """Each place is a sum over the places around it, of which there are none outside the grid."""
-    kernel, space = w.shape[:-2], x.shape[:-1]
-    y = np.zeros((*space, w.shape[-1]), np.result_type(x, w))
-    for place in np.ndindex(*space):
-        for offset in np.ndindex(*kernel):
-            there = tuple(
-                p + o - (k - 1) // 2 for p, o, k in zip(place, offset, kernel, strict=True)
-            )
-            if all(0 <= p < size for p, size in zip(there, space, strict=True)):
-                y[place] += x[there] @ w[offset]
-    return y
 
 
 def conv_gru(*window):
