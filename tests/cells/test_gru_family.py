@@ -53,6 +53,23 @@ def test_a_kernel_of_one_place_is_a_gru_at_each():
     assert_close(run(conv, params), run(gru, GRUParams(*params, b_n=None)))
 
 
+def test_kernels_are_drawn_gate_by_gate_over_all_places():
+    cell, spec = rnnjax.conv_gru((2, 3), H), jax.ShapeDtypeStruct((2, 3, D), float)
+    params = jax.jit(lambda key: cell.init(key, spec))(jax.random.key(0))
+    for gate in np.split(np.asarray(params.w_h), 3, axis=1):
+        assert_close(gate.T @ gate, np.eye(H))
+    # LeCun: variance 1 / (number of inputs), of which each unit has those of nine places.
+    assert abs(np.asarray(params.w_x).std() * np.sqrt(9 * D) - 1) < 0.1
+    fused = jax.eval_shape(rnnjax.conv_gru((2, 3), H, init="keras").init, jax.random.key(0), spec)
+    assert jax.tree.map(jnp.shape, fused) == jax.tree.map(jnp.shape, params)
+
+
+def test_gru_d_begins_to_decay_at_once():
+    params = jax.jit(lambda key: rnnjax.gru_d(H).init(key, missing_spec()))(jax.random.key(0))
+    assert (params.w_gamma_h > 0).all()
+    assert (params.diagonal_gamma_x > 0).all()
+
+
 def values(*size):
     return np.random.default_rng(1).normal(0, 1, (T, B, *size))
 
