@@ -46,6 +46,7 @@ mutation: install
 
 docs: install
 	$(BIN)/python docs/make_api.py
+	$(BIN)/python docs/make_cells.py
 
 clean:
 	rm -rf .venv .venv-* .jax_cache .hypothesis .pytest_cache .ruff_cache

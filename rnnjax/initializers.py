@@ -100,13 +100,32 @@ class Initializers(NamedTuple):
             "b": self.bias(k_b, units, gates, dtype),
         }
 
+    def kernels(
+        self,
+        key: Array,
+        window: tuple[int, ...],
+        inputs: int,
+        units: int,
+        gates: int,
+        dtype: Any,
+    ) -> dict[str, Array]:
+        """w_x, w_h and b of a cell that convolves, its kernels [*K, D, G H] as matrices."""
+        k_x, k_h, k_b = jax.random.split(key, 3)
+        w_x = self._gate_weights(self.w_x, k_x, (*window, inputs), units, gates, dtype)
+        w_h = self._gate_weights(self.w_h, k_h, (*window, units), units, gates, dtype)
+        return {
+            "w_x": w_x.reshape(-1, gates * units),
+            "w_h": w_h.reshape(-1, gates * units),
+            "b": self.bias(k_b, units, gates, dtype),
+        }
+
     def input_weights(self, key: Array, inputs: int, units: int, gates: int, dtype: Any) -> Array:
         """w_x [D, G H]."""
-        return self._gate_weights(self.w_x, key, inputs, units, gates, dtype)
+        return self._gate_weights(self.w_x, key, (inputs,), units, gates, dtype)
 
     def recurrent_weights(self, key: Array, units: int, gates: int, dtype: Any) -> Array:
         """w_h [H, G H]."""
-        return self._gate_weights(self.w_h, key, units, units, gates, dtype)
+        return self._gate_weights(self.w_h, key, (units,), units, gates, dtype)
 
     def bias(
         self, key: Array, units: int, gates: int, dtype: Any, *, draws: int | None = None
@@ -118,12 +137,18 @@ class Initializers(NamedTuple):
         return jnp.concatenate([sum(row[1:], start=row[0]) for row in rows])
 
     def _gate_weights(
-        self, draw: Initializer, key: Array, rows: int, units: int, gates: int, dtype: Any
+        self,
+        draw: Initializer,
+        key: Array,
+        rows: tuple[int, ...],
+        units: int,
+        gates: int,
+        dtype: Any,
     ) -> Array:
         if self.fused:
-            return draw(key, (rows, gates * units), dtype)
+            return draw(key, (*rows, gates * units), dtype)
         keys = jax.random.split(key, gates)
-        return jnp.concatenate([draw(k, (rows, units), dtype) for k in keys], axis=1)
+        return jnp.concatenate([draw(k, (*rows, units), dtype) for k in keys], axis=-1)
 
 
 PRESETS: dict[str, Initializers] = {

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnnjax._cell import Array, StateFn, as_spec
 from rnnjax._dtypes import at_least_float32
+from rnnjax._factory import natural
 from rnnjax.initializers import Initializers
 
 
@@ -25,20 +28,20 @@ class LSTMState(NamedTuple):
     c: Array
 
 
-def hidden_state(hidden_size: int) -> StateFn:
+def hidden_state(*sizes: int) -> StateFn:
     """The initial state of cells that carry h alone: zeros [*B, H], in the dtype of the weights."""
 
     def initial_state(
         params: Any, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
     ) -> Array:
-        return jnp.zeros((*batch_shape, hidden_size), params.w_h.dtype)
+        return jnp.zeros((*batch_shape, *sizes), params.w_x.dtype)
 
     return initial_state
 
 
-def lstm_state(hidden_size: int) -> StateFn:
+def lstm_state(*sizes: int) -> StateFn:
     """The initial state of cells that carry h and c."""
-    zeros = hidden_state(hidden_size)
+    zeros = hidden_state(*sizes)
 
     def initial_state(
         params: Any, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
@@ -107,13 +110,7 @@ def label(value: str | Callable[[Array], Array]) -> str:
     return value if isinstance(value, str) else getattr(value, "__name__", repr(value))
 
 
-def vector_spec(name: str, x_spec: Any) -> tuple[int, Any]:
-    """Features and floating dtype of a vector input's spec; an int n means a float vector [n].
-
-    Raises:
-      TypeError: the spec is not floating, or not of one array.
-      ValueError: the spec is not of one axis.
-    """
+def _array_spec(name: str, x_spec: Any) -> jax.ShapeDtypeStruct:
     x_spec = as_spec(x_spec)
     if not hasattr(x_spec, "shape"):
         raise TypeError(
@@ -121,6 +118,17 @@ def vector_spec(name: str, x_spec: Any) -> tuple[int, Any]:
             "of features, or a jax.ShapeDtypeStruct"
         )
     check_floating(name, x_spec)
+    return x_spec
+
+
+def vector_spec(name: str, x_spec: Any) -> tuple[int, Any]:
+    """Features and floating dtype of a vector input's spec; an int n means a float vector [n].
+
+    Raises:
+      TypeError: the spec is not floating, or not of one array.
+      ValueError: the spec is not of one axis.
+    """
+    x_spec = _array_spec(name, x_spec)
     if len(x_spec.shape) != 1:
         raise ValueError(f"{name} needs vectors as inputs, got shape {list(x_spec.shape)} a step")
     return x_spec.shape[0], x_spec.dtype
@@ -176,3 +184,89 @@ def normalised(x: Array, gain: Array, *splits: int) -> Array:
         centred = part - part.mean(-1, keepdims=True)
         parts.append(centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6))
     return rows(gain, x) * jnp.concatenate(parts, axis=-1).astype(x.dtype)
+
+
+def _shape(what: str, value: Any) -> tuple[int, ...]:
+    if not isinstance(value, tuple) or not 1 <= len(value) <= 3:
+        raise TypeError(f"{what} must be a tuple of 1, 2 or 3 sizes, got {value!r}")
+    return tuple(natural(what, size, least=1) for size in value)
+
+
+def _kernel(what: str, value: Any) -> int | tuple[int, ...]:
+    return _shape(what, value) if isinstance(value, tuple) else natural(what, value, least=1)
+
+
+# The sizes of a line, an image or a volume; those of a kernel over it, or one for all axes.
+Shape = Annotated[tuple[int, ...], _shape]
+Kernel = Annotated[int | tuple[int, ...], _kernel]
+
+
+def window_of(name: str, kernel: int | tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The sizes of a kernel, one for each axis of `shape`."""
+    window = kernel if isinstance(kernel, tuple) else (kernel,) * len(shape)
+    if len(window) != len(shape):
+        raise ValueError(f"{name}: kernel must have {len(shape)} sizes as shape has, got {kernel}")
+    return window
+
+
+def grid_spec(name: str, x_spec: Any, shape: tuple[int, ...]) -> tuple[int, Any]:
+    """Features and floating dtype of the spec of an input [*S, D].
+
+    Raises:
+      TypeError: the spec is not floating, or not of one array.
+      ValueError: the spec is of another shape.
+    """
+    x_spec = _array_spec(name, x_spec)
+    if x_spec.shape[:-1] != shape:
+        got = f"{list(x_spec.shape)} a step: pass a jax.ShapeDtypeStruct"
+        raise ValueError(f"{name} needs inputs of shape {[*shape, 'features']}, got {got}")
+    return x_spec.shape[-1], x_spec.dtype
+
+
+def convolved(
+    name: str, x: Array, w: Array, window: tuple[int, ...], shape: tuple[int, ...]
+) -> Array:
+    """x [*B, *S, D] with a kernel w [*K, D, O], kept as a matrix [K D, O]: [*B, *S, O].
+
+    Zeros stand around x. As in all networks it is a correlation: the kernel is not turned around.
+
+    Raises:
+      TypeError: x is not floating.
+      ValueError: x is of another shape than S, or has another number of features than w expects.
+    """
+    check_floating(name, x)
+    axes = len(shape)
+    expected = [*shape, len(w) // math.prod(window)]
+    batch, one = x.shape[: -axes - 1], x.shape[-axes - 1 :]
+    if list(one) != expected:
+        raise ValueError(f"{name}: a step of xs has shape {list(one)}, expected {expected}")
+    space = "DHW"[-axes:]
+    y = jax.lax.conv_general_dilated(
+        x.reshape(math.prod(batch), *one).astype(w.dtype),
+        w.reshape(*window, -1, w.shape[-1]),
+        window_strides=(1,) * axes,
+        padding="SAME",
+        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
+    )
+    return y.reshape(*batch, *y.shape[1:])
+
+
+def _per_feature(what: str, value: Any) -> float | tuple[float, ...]:
+    try:
+        numbers = np.asarray(value, float)
+    except (TypeError, ValueError):
+        numbers = np.array(np.nan)
+    if numbers.ndim > 1 or not np.isfinite(numbers).all():
+        raise ValueError(f"{what} must be a finite number, or one a feature, got {value!r}")
+    return numbers.tolist() if numbers.ndim == 0 else tuple(numbers.tolist())
+
+
+# A number for all features, or one for each, of which an array will do.
+PerFeature = Annotated[float | tuple[float, ...], _per_feature]
+
+
+def per_feature(name: str, numbers: float | tuple[float, ...], features: int, dtype: Any) -> Array:
+    """The numbers as one array [features]."""
+    if isinstance(numbers, tuple) and len(numbers) != features:
+        raise ValueError(f"{name} was made for {len(numbers)} features, the inputs have {features}")
+    return jnp.broadcast_to(jnp.asarray(numbers, dtype), features)

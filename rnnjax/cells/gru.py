@@ -47,6 +47,10 @@ def gru(
     The two forms are different functions. "after" is that of cuDNN, PyTorch, Flax, Equinox and
     Keras' default; "before" is that of the paper and of Haiku.
 
+    Courses and papers often write h_t = (1 - z) ⊙ h_{t-1} + z ⊙ n: the same function with z and
+    1 - z exchanged. As 1 - σ(a) = σ(-a), their parameters become ours, and ours theirs, by negating
+    the z columns of w_x, w_h and b, those from H to 2H.
+
     Shapes: x_t [*B, D]; state h [*B, H]; y_t = h_t [*B, H].
 
     Args:

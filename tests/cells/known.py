@@ -48,3 +48,17 @@ class Known(NamedTuple):
         """The `x_spec` of one input."""
         one = self.inputs(np.random.default_rng(0), ())
         return jax.eval_shape(lambda: jax.tree.map(jnp.asarray, one))
+
+
+def convolution(x, w):
+    """x [*S, D] with w [*K, D, O]: a sum over the places around each, of which none are outside."""
+    kernel, space = w.shape[:-2], x.shape[:-1]
+    y = np.zeros((*space, w.shape[-1]), np.result_type(x, w))
+    for place in np.ndindex(*space):
+        for offset in np.ndindex(*kernel):
+            there = tuple(
+                p + o - (k - 1) // 2 for p, o, k in zip(place, offset, kernel, strict=True)
+            )
+            if all(0 <= p < size for p, size in zip(there, space, strict=True)):
+                y[place] += x[there] @ w[offset]
+    return y
