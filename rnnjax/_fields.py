@@ -32,6 +32,7 @@ FIELDS: dict[str, Field] = {
     "w_x": Field("input weights, gate beside gate", "[D, G H]", decays=True),
     "w_h": Field("recurrent weights, gate beside gate", "[H, G H]", decays=True),
     "w": Field("other weights", "[inputs, outputs]", decays=True),
+    "diagonal": Field("weights of a unit on itself alone, gate beside gate", "[G H]", decays=False),
     "table": Field("the vectors of symbols", "[V, E]", decays=False),
     "b": Field("biases, gate beside gate", "[G H]", decays=False),
     "scale": Field("gains of a normalisation", "[features]", decays=False),

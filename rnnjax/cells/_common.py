@@ -31,7 +31,7 @@ def hidden_state(hidden_size: int) -> StateFn:
     def initial_state(
         params: Any, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
     ) -> Array:
-        return jnp.zeros((*batch_shape, hidden_size), params.w_h.dtype)
+        return jnp.zeros((*batch_shape, hidden_size), params.w_x.dtype)
 
     return initial_state
 
