@@ -31,7 +31,7 @@ class NASParams(NamedTuple):
 def nas(hidden_size: Size, *, init: Init = "rnnjax") -> Cell:
     """The cell that architecture search found: a tree of eight nodes over x and h.
 
-        a_k = x_t W_k + h_{t-1} U_k + b_k        k = 1, …, 8, but a_4 = x_t W_4 ⊙ (h_{t-1} U_4 + b_4)
+        a_k = x_t W_k + (h_{t-1} U_k + b_k)        k = 1, …, 8, but a_4 has ⊙ in place of +
         p = tanh(σ(a_1) ⊙ relu(a_2))
         q = tanh(σ(a_3) + relu(a_4))
         r = tanh(tanh(a_5) ⊙ σ(a_6))

@@ -85,9 +85,7 @@ def mlstm(params, state, x, heads, log_forget):
     outs, states = [], []
     for head in range(heads):
         c, n, m = (leaf[head] for leaf in state)
-        q, k, v, o = (
-            slice(g * H + head * units, g * H + (head + 1) * units) for g in range(4)
-        )
+        q, k, v, o = (slice(g * H + head * units, g * H + (head + 1) * units) for g in range(4))
         i, f = 4 * H + head, 4 * H + heads + head
         query, value = x @ w_x[:, q] + b[q], x @ w_x[:, v] + b[v]
         key = 1 / np.sqrt(units) * (x @ w_x[:, k]) + b[k]
@@ -140,9 +138,13 @@ def timed(rng, shape):
     return floats(rng, shape), rng.uniform(0, 20, shape)
 
 
-SHAPES = {1: (4,), 2: (3, 2), 3: (2, 1, 2)}
-KERNELS = {1: (3,), 2: (2, 3), 3: (2, 1, 3)}
-C, F = 2, 1
+# By the number of axes: shape, kernel, features.
+GRIDS = {1: ((4,), (3,), 2), 2: ((3, 2), (2, 3), 1), 3: ((2, 1, 2), (2, 1, 3), 1)}
+C = 2  # features of the inputs
+
+
+def images(shape, rng, leading):
+    return rng.normal(0, 1, (*leading, *shape, C))
 
 
 def convolution(x, kernel):
@@ -159,10 +161,10 @@ def convolution(x, kernel):
 
 def conv_lstm(params, state, x):
     (w_x, w_h, b), (h, c) = params, state
-    window = KERNELS[x.ndim - 1]
-    a = convolution(x, w_x.reshape(*window, C, 4 * F))
-    a = a + convolution(h, w_h.reshape(*window, F, 4 * F)) + b
-    i, f, g, o = (a[..., k * F : (k + 1) * F] for k in range(4))
+    _, window, features = GRIDS[x.ndim - 1]
+    a = convolution(x, w_x.reshape(*window, C, 4 * features))
+    a = a + convolution(h, w_h.reshape(*window, features, 4 * features)) + b
+    i, f, g, o = (a[..., k * features : (k + 1) * features] for k in range(4))
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     h = sigmoid(o) * np.tanh(c)
     return type(state)(h, c), h
@@ -205,7 +207,9 @@ def nas(params, state, x):
 ONE = D * H + H * H + H  # the parameters of one gate
 
 CELLS = {
-    "peephole_lstm": Known(rnnjax.peephole_lstm(H), peephole_lstm, count=4 * ONE + 3 * H, in_loop=1),
+    "peephole_lstm": Known(
+        rnnjax.peephole_lstm(H), peephole_lstm, count=4 * ONE + 3 * H, in_loop=1
+    ),
     "coupled_lstm": Known(rnnjax.coupled_lstm(H), coupled_lstm, count=3 * ONE, in_loop=1),
     "projected_lstm": Known(
         rnnjax.projected_lstm(H, 2), projected_lstm,
@@ -245,14 +249,12 @@ CELLS = {
         count=4 * ONE + 3 * H + 3 * H, in_loop=1, inputs=timed,
     ),
     **{
-        f"conv_lstm-{axes}d": Known(
-            rnnjax.conv_lstm(SHAPES[axes], F, kernel=KERNELS[axes]), conv_lstm,
-            count=4 * F * (int(np.prod(KERNELS[axes])) * (C + F) + 1), in_loop=1,
-            inputs=functools.partial(
-                lambda rng, shape, axes: rng.normal(0, 1, (*shape, *SHAPES[axes], C)), axes=axes
-            ),
+        f"conv_lstm-{len(shape)}d": Known(
+            rnnjax.conv_lstm(shape, features, kernel=window), conv_lstm,
+            count=4 * features * (int(np.prod(window)) * (C + features) + 1), in_loop=1,
+            inputs=functools.partial(images, shape),
         )
-        for axes in SHAPES
+        for shape, window, features in GRIDS.values()
     },
     **{
         f"on_lstm-{chunk}": Known(
