@@ -52,7 +52,7 @@ def mlstm(
 
         q, v, o, i, f = x_t W + b,  k = x_t W_k / √U + b_k        i, f: one number a head
         log f = log σ(f), or f with forget="exp"
-        m_t = max(log f + m_{t-1}, i, 0)
+        m_t = max(log f + m_{t-1}, i)
         i' = exp(i - m_t),  f' = exp(log f + m_{t-1} - m_t)
         C_t = f' C_{t-1} + i' v k^T
         n_t = f' n_{t-1} + i' k
@@ -60,7 +60,8 @@ def mlstm(
         y_t = σ(o) ⊙ h̃
 
     m changes nothing but the range of C and n, hence exp(-m_t) where the paper has 1 beside an
-    unscaled n. The 0 is ours: a past below 1 needs no scaling, and exp(-m) does not overflow.
+    unscaled n. What it is before the first step, the paper leaves open; here n = 0 says that there
+    is no past, and m_1 is i.
 
     Shapes, U = H/K: x_t [*B, D]; state C [*B, K, U, U], n [*B, K, U], m [*B, K]; y_t [*B, H].
 
@@ -121,13 +122,14 @@ def mlstm(
         *qkv, o, i, f = (a + b for a, b in zip(xs, bs, strict=True))
         q, k, v = (a.reshape(*a.shape[:-1], heads, units) for a in qkv)
         past = (jax.nn.log_sigmoid(f) if forget == "sigmoid" else f) + state.m.astype(wide)
-        m = jnp.maximum(jnp.maximum(past, i), 0).astype(dtype)
+        past = jnp.where((state.n == 0).all(-1), jnp.minimum(past, i), past)
+        m = jnp.maximum(past, i).astype(dtype)
         i, f = (jnp.exp(a - m.astype(wide))[..., None] for a in (i, past))
         c = f[..., None] * state.c.astype(wide) + (i * v)[..., :, None] * k[..., None, :]
         n = f * state.n.astype(wide) + i * k
         read = (c * q[..., None, :]).sum(-1)
-        # 80 keeps the floor above 0, which q = 0 would divide 0 by.
-        least = jnp.exp(-jnp.minimum(m.astype(wide), 80))
+        # Within 40, beyond which it decides on nothing, its square is a float32: so are gradients.
+        least = jnp.exp(-jnp.clip(m.astype(wide), -40, 40))
         h = read / jnp.maximum(jnp.abs((n * q).sum(-1)), least)[..., None]
         y = (jax.nn.sigmoid(o) * h.reshape(o.shape)).astype(dtype)
         return MLSTMState(c.astype(dtype), n.astype(dtype), m), y

@@ -90,7 +90,7 @@ def mlstm(params, state, x, heads, log_forget):
         query, value = x @ w_x[:, q] + b[q], x @ w_x[:, v] + b[v]
         key = 1 / np.sqrt(units) * (x @ w_x[:, k]) + b[k]
         i, log_f = x @ w_x[:, i] + b[i], log_forget(x @ w_x[:, f] + b[f])
-        scale = larger(larger(log_f + m, i), 0.0)
+        scale = larger(log_f + m, i) if n.any() else i
         c = np.exp(log_f) * c * np.exp(m) + np.exp(i) * np.outer(value, key)
         n = np.exp(log_f) * n * np.exp(m) + np.exp(i) * key
         overlap = n @ query
@@ -283,7 +283,7 @@ _FAULTS = [
     ("slstm", "not normalised", "jax.nn.sigmoid(o) * c / n", "jax.nn.sigmoid(o) * c"),
     ("slstm", "heads mixed", '"...ku,ugkv->...gkv"', '"...ku,ugjv->...gjv"'),
     ("mlstm", "keys and values swapped", "q, k, v = (", "q, v, k = ("),
-    ("mlstm", "the floor not scaled", "jnp.exp(-jnp.minimum(m.astype(wide), 80))",
+    ("mlstm", "the floor not scaled", "jnp.exp(-jnp.clip(m.astype(wide), -40, 40))",
      "jnp.ones_like(m, wide)"),
     ("multiplicative_lstm", "a sum for the product", "x_m * (state.h @", "x_m + (state.h @"),
     ("multiplicative_lstm", "h to the gates, not m", "m @ params.w_m", "state.h @ params.w_m"),
