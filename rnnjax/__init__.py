@@ -12,6 +12,7 @@ from rnnjax._combine import LearnedStateParams as LearnedStateParams
 from rnnjax._combine import NoisyState as NoisyState
 from rnnjax._combine import cast as cast
 from rnnjax._combine import clip_gradient as clip_gradient
+from rnnjax._combine import clip_state as clip_state
 from rnnjax._combine import drop_weights as drop_weights
 from rnnjax._combine import emit_state as emit_state
 from rnnjax._combine import feedback as feedback

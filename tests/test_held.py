@@ -163,9 +163,12 @@ def test_a_step_that_changes_what_it_holds_breaks_the_contract():
     rnnjax.learned_leaky,
     lambda cell: rnnjax.zoneout(cell, 0.3),
     lambda cell: rnnjax.clip_gradient(cell, 1.0),
+    lambda cell: rnnjax.clip_state(cell, 1.0),
     rnnjax.emit_state,
     lambda cell: rnnjax.cast(cell, "float32"),
-], ids=["leaky", "learned_leaky", "zoneout", "clip_gradient", "emit_state", "cast"])  # fmt: skip
+], ids=[
+    "leaky", "learned_leaky", "zoneout", "clip_gradient", "clip_state", "emit_state", "cast"
+])  # fmt: skip
 def test_what_changes_the_state_leaves_alone_what_it_holds(wrap):
     decoder = dataclasses.replace(DECODER, output_of=lambda state: state["h"])
     cell = wrap(decoder)

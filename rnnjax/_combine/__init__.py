@@ -4,6 +4,7 @@ from rnnjax._combine._feedback import FeedbackState as FeedbackState
 from rnnjax._combine._noise import NoisyState as NoisyState
 from rnnjax._combine.cast import cast as cast
 from rnnjax._combine.clip_gradient import clip_gradient as clip_gradient
+from rnnjax._combine.clip_state import clip_state as clip_state
 from rnnjax._combine.emit_state import emit_state as emit_state
 from rnnjax._combine.feedback import feedback as feedback
 from rnnjax._combine.highway import HighwayParams as HighwayParams

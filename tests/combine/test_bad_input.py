@@ -98,6 +98,7 @@ TABLE = [
      r"no leaf named c: give rates"),
     ("no prefix", lambda: run(rnnjax.zoneout(CELL, (0.1, 0.2, 0.3))), TypeError, r"no prefix"),
     ("limit", lambda: rnnjax.clip_gradient(CELL, 0), ValueError, r"limit must be a positive"),
+    ("limit 0", lambda: rnnjax.clip_state(CELL, 0), ValueError, r"clip_state: limit must be a pos"),
     ("leak", lambda: rnnjax.leaky(CELL, 0.0), ValueError, r"rate must be .*\(0, 1\], got 0.0"),
     ("learned leak", lambda: rnnjax.learned_leaky(CELL, 1.0), ValueError, r"\(0, 1\), got 1.0"),
     ("per", lambda: rnnjax.learned_leaky(CELL, per="row"), ValueError, r"leaf, unit, got 'row'"),

@@ -1,5 +1,6 @@
 """The transformations without noise, against their equations step by step."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -128,6 +129,25 @@ def test_clip_gradient_clips_what_each_step_hands_back():
         back = np.clip(at_output * 1.5, -limit, limit)
     assert_close(got, (jnp.asarray([back]), jnp.asarray(per_step[::-1])[:, None]))
     assert abs(back) == limit
+
+
+def test_clip_state_clips_what_each_step_hands_on():
+    cell, limit = rnnjax.clip_state(rnnjax.lstm(H), 0.2), 0.2
+    params, xs = parameters(cell), inputs(T, B, D)
+    silent = dataclasses.replace(rnnjax.lstm(H), output_of=None)
+    state = rnnjax.LSTMState(h=jnp.zeros((B, H)), c=jnp.ones((B, H)))
+    got = rnnjax.unroll(cell, params, state, xs)
+    _, ys = rnnjax.unroll(rnnjax.clip_state(silent, 0.2), params, state, xs)
+    hs, outs = [], []
+    for x in xs:
+        state, y = rnnjax.lstm(H).step(params, state, x)
+        state = rnnjax.LSTMState(*(np.where(abs(s) > limit, limit * np.sign(s), s) for s in state))
+        hs.append(state.h)
+        outs.append(y)
+    assert_close(got, (state, np.stack(hs)))
+    assert_close(ys, np.stack(outs))
+    assert (np.stack(hs) == -limit).any()
+    assert (np.stack(hs) == limit).any()
 
 
 def feedback_loop(cell, params, xs, fed):

@@ -68,6 +68,7 @@ def test_fresh_masks_are_drawn_step_by_step_or_for_all_of_time():
         rnnjax.recurrent_dropout(rnnjax.lstm(H), 0.5, variational=True),
         rnnjax.zoneout(rnnjax.lstm(H), h=0.1, c=0.2),
         rnnjax.clip_gradient(rnnjax.lstm(H), 1.0),
+        rnnjax.clip_state(rnnjax.lstm(H), 1.0),
         rnnjax.leaky(rnnjax.lstm(H)),
         rnnjax.emit_state(rnnjax.lstm(H)),
         rnnjax.orthogonal(rnnjax.lstm(H)),

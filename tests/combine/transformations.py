@@ -26,6 +26,7 @@ TRANSFORMATIONS = {
     "zoneout": lambda cell: rnnjax.zoneout(cell, 0.4),
     "weight_drop": lambda cell: rnnjax.weight_drop(cell, 0.4),
     "clip_gradient": lambda cell: rnnjax.clip_gradient(cell, 0.01),
+    "clip_state": lambda cell: rnnjax.clip_state(cell, 0.5),
     "cast": lambda cell: rnnjax.cast(cell, "float64"),
     "leaky": lambda cell: rnnjax.leaky(cell, 0.3),
     "learned_leaky-leaf": lambda cell: rnnjax.learned_leaky(cell, 0.3, per="leaf"),
