@@ -1,5 +1,6 @@
 """The cells of the field by family: adding a cell is one entry in one of these files."""
 
-from . import gru_family
+from . import elman_family, gru_family, irregular
 
-KNOWN = {name: known for family in (gru_family,) for name, known in family.CELLS.items()}
+FAMILIES = (elman_family, gru_family, irregular)
+KNOWN = {name: known for family in FAMILIES for name, known in family.CELLS.items()}
