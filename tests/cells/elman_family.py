@@ -242,3 +242,53 @@ CELLS = {
     ),
     "rhn": Known(rnnjax.rhn(H, 2), rhn(2), count=2 * D * H + 2 * 2 * (H * H + H), in_loop=2),
 }
+
+
+# Faults of these cells, for `tests/mutation.py`: what, file, old text, new text, tests.
+MUTANTS = [
+    (f"{cell}: {what}", f"rnnjax/cells/{cell}.py", old, new,
+     ("tests/cells/test_known.py", "-k", f"equations and plain and {tests}"))
+    for cell, what, old, new, tests in (
+        ("jordan", "output's bias dropped", "rows(params.b_y, h)",
+         "rows(0 * params.b_y, h)", "jordan"),
+        ("jordan", "the trace forgets", "decay * s + y if", "y if", "jordan-decay"),
+        ("irnn", "not rectified", "jax.nn.relu(", "jax.nn.silu(", "irnn"),
+        ("ct_rnn", "a and 1 - a swapped", "(1 - a) * h + a * n", "a * h + (1 - a) * n", "ct_rnn"),
+        ("learned_ct_rnn", "the rate, not the time", "jnp.exp(-params", "jnp.exp(params",
+         "learned_ct_rnn"),
+        ("_common", "Euler where the exponential is asked", "else -jnp.expm1(-ratio)", "else ratio",
+         "exponential"),
+        ("ind_rnn", "no memory", "rows(params.diagonal, h) * h", "rows(params.diagonal, h)",
+         "ind_rnn"),
+        ("scrn", "the hidden state sees the old context", "s @ params.w_s",
+         "state.s @ params.w_s", "scrn"),
+        ("scrn", "h and s swapped", "x_h, x_s = jnp.split(x @ params.w_x, [hidden_size]",
+         "x_s, x_h = jnp.split(x @ params.w_x, [context_size]", "scrn"),
+        ("clockwork", "fast modules drive slow ones", "clocks[:, None] >=", "clocks[:, None] <=",
+         "clockwork"),
+        ("clockwork", "time stands still", "t + 1)", "t)", "clockwork"),
+        ("_common", "symmetric", "w - w.T -", "w + w.T -", "antisymmetric"),
+        ("antisymmetric", "no state to add to", "h = h + epsilon", "h = epsilon", "antisymmetric"),
+        ("gated_antisymmetric", "z and n swapped", "x_z, x_n =", "x_n, x_z =",
+         "gated_antisymmetric"),
+        ("cornn", "the old velocity moves", "h = h + dt * z", "h = h + dt * state.z", "cornn"),
+        ("cornn", "explicit is implicit", 'if damping == "explicit"', 'if damping != "explicit"',
+         "cornn"),
+        ("lem", "the hidden state sees the old memory", "h = (1 - ā) * h + ā * jnp.tanh(x_h + z @",
+         "h = (1 - ā) * h + ā * jnp.tanh(x_h + state.z @", "lem"),
+        ("lem", "a and ā swapped", "a, ā, n =", "ā, a, n =", "lem"),
+        ("exp_rnn", "the inverse rotation", "expm(wide - wide.T)", "expm(wide.T - wide)",
+         "exp_rnn"),
+        ("exp_rnn", "the threshold is a bias", "jax.nn.relu(jnp.abs(a) + rows(params.b, x))",
+         "jax.nn.relu(jnp.abs(a + rows(params.b, x)))", "exp_rnn"),
+        ("fast_weights", "the fast weights take the old state",
+         "a = decay * a + rate * h[..., :, None] * h[..., None, :]",
+         "a = decay * a + rate * state.h[..., :, None] * state.h[..., None, :]", "fast_weights"),
+        ("fast_weights", "the inner loop starts at the old state", "h = φ(u)", "h = h",
+         "fast_weights"),
+        ("rhn", "carried and transformed swapped", "r * jnp.tanh(n) + (1 - r) * h",
+         "(1 - r) * jnp.tanh(n) + r * h", "rhn"),
+        ("rhn", "the layers share their weights", "layer * width : (layer + 1) * width", ":width",
+         "rhn"),
+    )
+]  # fmt: skip

@@ -73,3 +73,18 @@ CELLS = {
         rnnjax.cfc(H, K, gated=False), cfc(False), count=CFC, in_loop=2, inputs=spans
     ),
 }
+
+
+# Faults of these cells, for `tests/mutation.py`: what, file, old text, new text, tests.
+MUTANTS = [
+    (f"{cell}: {what}", f"rnnjax/cells/{cell}.py", old, new,
+     ("tests/cells/test_known.py", "-k", f"equations and plain and {cell}"))
+    for cell, what, old, new in (
+        ("timed_ct_rnn", "all steps are of length 1", "dt * rows(", "rows("),
+        ("timed_ct_rnn", "a and 1 - a swapped", "(1 - a) * h + a * n", "a * h + (1 - a) * n"),
+        ("ltc", "the span not divided", "dt / unfolds", "dt"),
+        ("ltc", "f left out of the time constant", "(leak + f)", "leak"),
+        ("cfc", "g and k swapped", "f, g, k =", "f, k, g ="),
+        ("cfc", "time runs backwards", "sigmoid(-f * dt)", "sigmoid(f * dt)"),
+    )
+]  # fmt: skip
