@@ -57,8 +57,8 @@ def cornn(
 
         z_t = z_{t-1} + Δ (tanh(x_t W + h_{t-1} U + z_{t-1} V + b) - γ h_{t-1} - ε z̄)
         h_t = h_{t-1} + Δ z_t
-        z̄ = z_{t-1}                        damping="explicit"
-        z̄ = z_t, hence z_t = (...) / (1 + Δ ε)     damping="implicit"
+        z̄ = z_{t-1}                                         damping="explicit"
+        z̄ = z_t, and the equation is solved for z_t         damping="implicit"
 
     Shapes: x_t [*B, D]; state h, z [*B, H]; y_t = h_t [*B, H].
 

@@ -42,8 +42,8 @@ def ind_rnn(hidden_size: Size, *, activation: Activation = "relu", init: Init = 
         h_t = φ(x_t W + u ⊙ h_{t-1} + b)
         at first: u_i ~ U(0, 1)
 
-    Units meet in the layers between: stack several. The paper keeps |u_i| below 2^{1/T} for
-    sequences of T steps; here that is left to the optimizer.
+    Units meet in the layers between: stack several. The paper bounds |u_i| by γ^{1/T}, for
+    sequences of T steps and gradients of at most γ; here that is left to the optimizer.
 
     Shapes: x_t [*B, D]; state h [*B, H]; y_t = h_t [*B, H].
 

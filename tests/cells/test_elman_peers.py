@@ -188,23 +188,29 @@ def ltc_slope(p, h, x):
 
 
 def ct_slope(p, h, x):
-    return (np.tanh(x @ p.w_x + h @ p.w_h + p.b) - h) / np.exp(p.log_tau)
+    tau = np.exp(p.log_tau) if hasattr(p, "log_tau") else 2
+    return (np.tanh(x @ p.w_x + h @ p.w_h + p.b) - h) / tau
 
 
 @x64
 @pytest.mark.parametrize(
-    ("cell", "slope"),
+    ("make", "slope"),
     [
-        (rnnjax.ltc(H, unfolds=1), ltc_slope),
-        (rnnjax.timed_ct_rnn(H), ct_slope),
-        (rnnjax.timed_ct_rnn(H, method="euler"), ct_slope),
+        (lambda dt: rnnjax.ltc(H, unfolds=1), ltc_slope),
+        (lambda dt: rnnjax.timed_ct_rnn(H), ct_slope),
+        (lambda dt: rnnjax.timed_ct_rnn(H, method="euler"), ct_slope),
+        (lambda dt: rnnjax.learned_ct_rnn(H, tau=2, dt=dt), ct_slope),
+        (lambda dt: rnnjax.ct_rnn(H, tau=2, dt=dt), ct_slope),
+        (lambda dt: rnnjax.ct_rnn(H, tau=2, dt=dt, method="exponential"), ct_slope),
     ],
-    ids=lambda value: getattr(value, "name", ""),
+    ids=["ltc", "timed", "timed-euler", "learned", "fixed", "fixed-exponential"],
 )
-def test_short_steps_solve_the_equation(cell, slope):
+def test_short_steps_solve_the_equation(make, slope):
     """Half as long, half the error: what a solver of first order does."""
     random, span = np.random.default_rng(0), 1.5
-    params = cell.init(jax.random.key(0), (D, float))
+    cell = make(span)
+    timed = cell.x_ndims != 1
+    params = cell.init(jax.random.key(0), (D, float) if timed else D)
     params = jax.tree.map(lambda a: np.asarray(a) + random.normal(0, 0.3, a.shape), params)
     h, x = random.normal(0, 0.7, H), random.normal(0, 1, D)
     solution = scipy.integrate.solve_ivp(
@@ -213,8 +219,10 @@ def test_short_steps_solve_the_equation(cell, slope):
     assert solution.success
 
     def error(steps):
-        xs = np.tile(x, (steps, 1)), np.full(steps, span / steps)
-        return np.abs(rnnjax.unroll(cell, params, h, xs)[0] - solution.y[:, -1]).max()
+        dt, xs = span / steps, np.tile(x, (steps, 1))
+        xs = (xs, np.full(steps, dt)) if timed else xs
+        final, _ = rnnjax.unroll(make(dt), params, h, xs)
+        return np.abs(final - solution.y[:, -1]).max()
 
     coarse, fine = error(50), error(100)
     assert coarse < 0.02
