@@ -39,6 +39,8 @@ FIELDS: dict[str, Field] = {
     "offset": Field("offsets of a normalisation", "[features]", decays=False),
     "logit_rate": Field("rates in (0, 1), as their logits", "[] or [H]", decays=False),
     "log_tau": Field("time constants, as their logarithms", "[] or [H]", decays=False),
+    # What a unit keeps of itself is its memory: decay would shorten it.
+    "diagonal": Field("recurrent weights of units to themselves", "[H]", decays=False),
     "initial": Field("a learned initial state", "one row of the state", decays=False),
 }
 

@@ -18,6 +18,10 @@ def is_key(x):
     return jnp.issubdtype(jnp.result_type(x), jax.dtypes.prng_key)
 
 
+def is_counter(x):
+    return jnp.issubdtype(jnp.result_type(x), jnp.integer)
+
+
 def numpy(tree):
     """The tree's arrays, except keys, as NumPy's: there an operation is no compilation."""
     return jax.tree.map(lambda a: a if is_key(a) else np.asarray(a), tree)
@@ -32,6 +36,9 @@ def assert_close(got, want):
             a, b = jax.random.key_data(a), jax.random.key_data(b)
         a, b = np.asarray(a), np.asarray(b)
         assert a.shape == b.shape, f"{where}: {a.shape} against {b.shape}"
+        if b.dtype == jax.dtypes.float0:  # the derivative for a counter
+            assert a.dtype == b.dtype, where
+            continue
         tol = 1e-10 if a.dtype.itemsize == 8 else 1e-5
         a, b = a.astype(np.float64), b.astype(np.float64)
         bound = tol * max(1.0, np.abs(b).max(initial=0))
@@ -150,16 +157,24 @@ def run(step, params, fresh, state, xs, **options):
 
 
 def pair(result, cotangents):
-    """Σ result ⊙ cotangents: a loss whose gradient sees every output with its own weight."""
-    terms = jax.tree.map(lambda a, b: (a * b).sum(), result, cotangents)
-    return sum(jax.tree.leaves(terms))
+    """Σ result ⊙ cotangents: a loss whose gradient sees every output with its own weight.
+
+    Counters have no part in it.
+    """
+    both = zip(jax.tree.leaves(result), jax.tree.leaves(cotangents), strict=True)
+    return sum((a * b).sum() for a, b in both if not is_counter(a))
 
 
 def gradient(loss, tree):
-    """d loss / d tree by the complex step, for a tree of real arrays."""
-    leaves, structure = jax.tree.flatten(jax.tree.map(lambda a: np.asarray(a, complex), tree))
-    grads = [np.zeros(leaf.shape) for leaf in leaves]
+    """d loss / d tree by the complex step, for a tree of real arrays; nothing for counters."""
+    leaves, structure = jax.tree.flatten(
+        jax.tree.map(lambda a: a if is_counter(a) else np.asarray(a, complex), tree)
+    )
+    nothing = jax.dtypes.float0
+    grads = [np.zeros(leaf.shape, nothing if is_counter(leaf) else float) for leaf in leaves]
     for leaf, grad in zip(leaves, grads, strict=True):
+        if is_counter(leaf):
+            continue
         for index in np.ndindex(leaf.shape):
             leaf[index] += 1e-30j
             grad[index] = loss(structure.unflatten(leaves)).imag * 1e30

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import numpy as np
 
 from rnnjax._cell import Array, StateFn, as_spec
 from rnnjax._dtypes import at_least_float32
-from rnnjax._factory import natural
+from rnnjax._factory import natural, one_of
 from rnnjax.initializers import Initializers
 
 
@@ -270,3 +270,56 @@ def per_feature(name: str, numbers: float | tuple[float, ...], features: int, dt
     if isinstance(numbers, tuple) and len(numbers) != features:
         raise ValueError(f"{name} was made for {len(numbers)} features, the inputs have {features}")
     return jnp.broadcast_to(jnp.asarray(numbers, dtype), features)
+
+
+def zero_state(kind: Callable[..., Any], **sizes: int) -> StateFn:
+    """The initial state of cells that carry several vectors: `kind(**zeros)`, each [*B, size]."""
+
+    def initial_state(
+        params: Any, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
+    ) -> Any:
+        dtype = params.w_x.dtype
+        return kind(**{k: jnp.zeros((*batch_shape, size), dtype) for k, size in sizes.items()})
+
+    return initial_state
+
+
+Method = Annotated[Literal["euler", "exponential"], one_of("euler", "exponential")]
+
+
+def approach(method: str, ratio: Array) -> Array:
+    """What part of the way a leaky unit goes in a time of dt / τ = ratio."""
+    return ratio if method == "euler" else -jnp.expm1(-ratio)
+
+
+def _timed(name: str, x: Any) -> tuple[Any, Any]:
+    if not isinstance(x, tuple) or len(x) != 2:
+        what = type(x).__name__
+        raise TypeError(
+            f"{name} needs pairs (x_t, dt_t), dt_t the time since x_{{t-1}}, got {what}"
+        )
+    dtype = getattr(x[1], "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"{name} needs floating-point dt, got {dtype or type(x[1]).__name__}")
+    return x
+
+
+def timed_spec(name: str, x_spec: Any) -> tuple[int, Any]:
+    """`vector_spec` of inputs (x, dt); the spec of dt is one number, such as `float`."""
+    x, dt = _timed(name, as_spec(x_spec))
+    if dt.shape:
+        raise ValueError(
+            f"{name} needs one dt a step, got shape {list(dt.shape)}: pass x_spec=(D, float)"
+        )
+    return vector_spec(name, x)
+
+
+def timed(name: str, x: Any, w: Array) -> tuple[Array, Array]:
+    """`vector` of inputs (x, dt): x [*B, D] and dt [*B, 1]."""
+    x, dt = _timed(name, x)
+    return vector(name, x, w), dt.astype(w.dtype)[..., None]
+
+
+def antisymmetric_part(w: Array, gamma: float) -> Array:
+    """w - wᵀ - γ I."""
+    return w - w.T - gamma * jnp.eye(w.shape[0], dtype=w.dtype)
