@@ -2,6 +2,8 @@
 
 from rnnjax.cells._common import LSTMState as LSTMState
 from rnnjax.cells.activation import activation as activation
+from rnnjax.cells.delta_net import DeltaNetParams as DeltaNetParams
+from rnnjax.cells.delta_net import delta_net as delta_net
 from rnnjax.cells.dropout import DropoutState as DropoutState
 from rnnjax.cells.dropout import dropout as dropout
 from rnnjax.cells.elman import ElmanParams as ElmanParams
@@ -10,6 +12,8 @@ from rnnjax.cells.embed import EmbedParams as EmbedParams
 from rnnjax.cells.embed import embed as embed
 from rnnjax.cells.gru import GRUParams as GRUParams
 from rnnjax.cells.gru import gru as gru
+from rnnjax.cells.hgrn import HGRNParams as HGRNParams
+from rnnjax.cells.hgrn import hgrn as hgrn
 from rnnjax.cells.layer_norm import LayerNormParams as LayerNormParams
 from rnnjax.cells.layer_norm import layer_norm as layer_norm
 from rnnjax.cells.layer_norm_gru import LayerNormGRUParams as LayerNormGRUParams
@@ -18,7 +22,22 @@ from rnnjax.cells.layer_norm_lstm import LayerNormLSTMParams as LayerNormLSTMPar
 from rnnjax.cells.layer_norm_lstm import layer_norm_lstm as layer_norm_lstm
 from rnnjax.cells.linear import LinearParams as LinearParams
 from rnnjax.cells.linear import linear as linear
+from rnnjax.cells.lru import LRUParams as LRUParams
+from rnnjax.cells.lru import lru as lru
 from rnnjax.cells.lstm import LSTMParams as LSTMParams
 from rnnjax.cells.lstm import lstm as lstm
 from rnnjax.cells.mgu import MGUParams as MGUParams
 from rnnjax.cells.mgu import mgu as mgu
+from rnnjax.cells.min_gru import MinGRUParams as MinGRUParams
+from rnnjax.cells.min_gru import min_gru as min_gru
+from rnnjax.cells.min_lstm import MinLSTMParams as MinLSTMParams
+from rnnjax.cells.min_lstm import min_lstm as min_lstm
+from rnnjax.cells.qrnn import QRNNParams as QRNNParams
+from rnnjax.cells.qrnn import QRNNState as QRNNState
+from rnnjax.cells.qrnn import qrnn as qrnn
+from rnnjax.cells.rg_lru import RGLRUParams as RGLRUParams
+from rnnjax.cells.rg_lru import rg_lru as rg_lru
+from rnnjax.cells.s5 import S5Params as S5Params
+from rnnjax.cells.s5 import s5 as s5
+from rnnjax.cells.sru import SRUParams as SRUParams
+from rnnjax.cells.sru import sru as sru

@@ -176,3 +176,53 @@ def normalised(x: Array, gain: Array, *splits: int) -> Array:
         centred = part - part.mean(-1, keepdims=True)
         parts.append(centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6))
     return rows(gain, x) * jnp.concatenate(parts, axis=-1).astype(x.dtype)
+
+
+def input_state(hidden_size: int) -> StateFn:
+    """The initial state of cells without recurrent weights: zeros [*B, H], in the dtype of w_x."""
+
+    def initial_state(
+        params: Any, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
+    ) -> Array:
+        return jnp.zeros((*batch_shape, hidden_size), params.w_x.dtype)
+
+    return initial_state
+
+
+def complex_state(hidden_size: int) -> StateFn:
+    """The same of complex numbers, of float32 or better: there are none in half precision."""
+    zeros = input_state(2 * hidden_size)
+
+    def initial_state(
+        params: Any, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
+    ) -> Array:
+        return as_complex(zeros(params, batch_shape))
+
+    return initial_state
+
+
+def as_complex(parts: Array) -> Array:
+    """[..., H] complex, of real parts beside imaginary parts [..., 2H]."""
+    real, imag = jnp.split(parts.astype(at_least_float32(parts.dtype)), 2, axis=-1)
+    return jax.lax.complex(real, imag)
+
+
+def as_parts(numbers: Array, dtype: Any) -> Array:
+    """[..., 2H], the real parts beside the imaginary parts of [..., H] complex."""
+    return jnp.concatenate([numbers.real, numbers.imag], axis=-1).astype(dtype)
+
+
+def input_weights(
+    draw: Initializers, key: Array, inputs: int, hidden_size: int, gates: int, dtype: Any
+) -> dict[str, Array]:
+    """w_x and b of a cell without recurrent weights."""
+    k_x, k_b = jax.random.split(key)
+    return {
+        "w_x": draw.input_weights(k_x, inputs, hidden_size, gates, dtype),
+        "b": draw.bias(k_b, hidden_size, gates, dtype),
+    }
+
+
+def positive(a: Array) -> Array:
+    """g(a) = a + 1/2 where a ≥ 0, else σ(a): continuous, increasing, above 0."""
+    return jnp.where(a >= 0, a + 0.5, jax.nn.sigmoid(a))

@@ -1,5 +1,7 @@
 """The cells of the field by family: adding a cell is one entry in one of these files."""
 
-from . import gru_family
+from . import gru_family, linear_family
 
-KNOWN = {name: known for family in (gru_family,) for name, known in family.CELLS.items()}
+KNOWN = {
+    name: known for family in (gru_family, linear_family) for name, known in family.CELLS.items()
+}
