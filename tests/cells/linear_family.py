@@ -184,3 +184,48 @@ CELLS = {
         rnnjax.delta_net(H, heads=2), delta_net(2), count=3 * D * H + 2 * D, in_loop=1
     ),
 }  # fmt: skip
+
+
+def _fault(what, cell, old, new):
+    """A fault of a step, and the tests that must catch it."""
+    run = ("tests/cells/test_known.py", "-k", f"test_equations and {cell}")
+    return f"{cell}: {what}", f"rnnjax/cells/{cell}.py", old, new, run
+
+
+_PAPERS = "tests/cells/test_linear_family.py"
+MUTANTS = [
+    _fault("the gates of f and r are swapped", "sru", "n, x_f, x_r, *s", "n, x_r, x_f, *s"),
+    _fault("a gate sees the new state", "sru", "return c, r * c + (1 - r)",
+           "r = jax.nn.sigmoid(x_r + b_r + v_r * c)\n        return c, r * c + (1 - r)"),
+    _fault("the newest input comes first", "qrnn",
+           "[state.window, x[..., None, :]]", "[x[..., None, :], state.window]"),
+    _fault("forgets where it should keep", "qrnn",
+           "f * state.c + (1 - f)", "(1 - f) * state.c + f"),
+    _fault("z and n are swapped", "min_gru", "z, n = jnp.split", "n, z = jnp.split"),
+    _fault("keeps where it should write", "min_gru",
+           "sigmoid(-z) * h + jax.nn.sigmoid(z)", "sigmoid(z) * h + jax.nn.sigmoid(-z)"),
+    _fault("i and f are swapped", "min_lstm", "i, f, n = jnp.split", "f, i, n = jnp.split"),
+    _fault("gates are not made to sum to 1", "min_lstm",
+           "jax.nn.sigmoid(odds) * h + jax.nn.sigmoid(-odds)",
+           "jax.nn.sigmoid(f) * h + jax.nn.sigmoid(i)"),
+    _fault("the readout adds the imaginary parts", "lru", "h.conj()", "h"),
+    ("lru: drawn on a ring uniformly in the radius", "rnnjax/cells/lru.py",
+     "nu = -0.5 * jnp.log(square * (greatest**2 - least**2) + least**2)",
+     "nu = -jnp.log(square * (greatest - least) + least)", (_PAPERS, "-k", "ring")),
+    _fault("the input is held without Λ", "s5", "jnp.expm1(exponent) / as_complex(params.eig)",
+           "jnp.expm1(exponent)"),
+    ("s5: HiPPO-N of other degrees", "rnnjax/cells/s5.py",
+     "np.arange(2 * pairs) + 0.5", "np.arange(2 * pairs) + 1.0", (_PAPERS, "-k", "hippo")),
+    _fault("r and i are swapped", "rg_lru", "r, i = jnp.split", "i, r = jnp.split"),
+    _fault("√(1 - a) for √(1 - a²)", "rg_lru", "jnp.expm1(2 * log_a)", "jnp.expm1(log_a)"),
+    ("rg_lru: no derivative where a gate is closed", "rnnjax/cells/rg_lru.py",
+     "jnp.maximum(-jnp.expm1(2 * log_a), jnp.finfo(x.dtype).tiny)", "-jnp.expm1(2 * log_a)",
+     (_PAPERS, "-k", "large and rg_lru")),
+    _fault("turns the other way", "hgrn", "jnp.sin(params.angle)", "-jnp.sin(params.angle)"),
+    _fault("the bound is not in what is written", "hgrn",
+           "as_complex(twice * jax.nn.silu(c))",
+           "as_complex(jax.nn.sigmoid(-jnp.tile(f, 2)) * jax.nn.silu(c))"),
+    _fault("reads before it writes", "delta_net",
+           "        y = y + (q * k).sum(-1, keepdims=True) * correction\n", ""),
+    _fault("adds without correcting", "delta_net", "(v - old)", "v"),
+]  # fmt: skip
