@@ -32,15 +32,17 @@ FIELDS: dict[str, Field] = {
     "w_x": Field("input weights, gate beside gate", "[D, G H]", decays=True),
     "w_h": Field("recurrent weights, gate beside gate", "[H, G H]", decays=True),
     "w": Field("other weights", "[inputs, outputs]", decays=True),
+    # What a unit keeps of itself is its memory: decay would shorten it.
     "diagonal": Field("weights of a unit on itself alone, gate beside gate", "[G H]", decays=False),
     "table": Field("the vectors of symbols", "[V, E]", decays=False),
     "b": Field("biases, gate beside gate", "[G H]", decays=False),
-    "scale": Field("gains of a normalisation", "[features]", decays=False),
+    "scale": Field("gains of features, as of a normalisation", "[features]", decays=False),
     "offset": Field("offsets of a normalisation", "[features]", decays=False),
     "logit_rate": Field("rates in (0, 1), as their logits", "[] or [H]", decays=False),
     "log_tau": Field("time constants, as their logarithms", "[] or [H]", decays=False),
-    # What a unit keeps of itself is its memory: decay would shorten it.
-    "diagonal": Field("recurrent weights of units to themselves", "[H]", decays=False),
+    "log": Field("other positive numbers, as their logarithms", "[H]", decays=False),
+    "eig": Field("eigenvalues, real parts beside imaginary parts", "[2 H]", decays=False),
+    "angle": Field("angles, in radians", "[H]", decays=False),
     "initial": Field("a learned initial state", "one row of the state", decays=False),
 }
 

@@ -39,8 +39,11 @@ def assert_close(got, want):
         if b.dtype == jax.dtypes.float0:  # the derivative for a counter
             assert a.dtype == b.dtype, where
             continue
-        tol = 1e-10 if a.dtype.itemsize == 8 else 1e-5
-        a, b = a.astype(np.float64), b.astype(np.float64)
+        inexact = np.issubdtype(a.dtype, np.inexact)
+        bits = np.finfo(a.dtype).bits if inexact else 8 * a.dtype.itemsize
+        tol = 1e-10 if bits == 64 else 1e-5
+        wide = complex if np.iscomplexobj(a) or np.iscomplexobj(b) else float
+        a, b = a.astype(wide), b.astype(wide)
         bound = tol * max(1.0, np.abs(b).max(initial=0))
         assert np.abs(a - b).max(initial=0) <= bound, f"{where}: off by {np.abs(a - b).max()}"
 

@@ -319,6 +319,52 @@ def test_fill_mends_the_cell_without_derivative_at_zero():
     check_cell(dataclasses.replace(cell, fill=1.0), 3)
 
 
+# --- complex numbers ------------------------------------------------------------------------------
+
+
+def turning_init(key, x_spec):
+    return {"turn": jnp.full(3, jnp.exp(0.5j), jax.dtypes.canonicalize_dtype(complex))}
+
+
+def turning_state(params, batch_shape=(), *, key=None):
+    return jnp.zeros((*batch_shape, 3), params["turn"].dtype)
+
+
+def turning_step(params, h, x):
+    h = 0.5 * params["turn"] * h + x.astype(h.dtype)
+    return h, h
+
+
+TURNING = rnnjax.Cell(
+    name="turning", init=turning_init, initial_state=turning_state, step=turning_step,
+    output_of=lambda h: h,
+)  # fmt: skip
+COMPLEX = jax.ShapeDtypeStruct((3,), jnp.complex64)
+
+
+def cut_off(a):
+    return jax.lax.complex(a.real, jax.lax.stop_gradient(a.imag))
+
+
+def test_params_states_inputs_and_outputs_may_be_complex():
+    report = check_cell(TURNING, COMPLEX, batch_shape=(2,))
+    assert {o.outcome for o in report.outcomes} == {"holds", "no noise", "holds nothing"}
+
+
+@pytest.mark.parametrize("where", ["params['turn']", "state", "xs"])
+def test_a_wrong_gradient_of_imaginary_parts_is_caught(where):
+    def step(params, h, x):
+        if where == "xs":
+            return turning_step(params, h, cut_off(x))
+        if where == "state":
+            return turning_step(params, cut_off(h), x)
+        return turning_step({"turn": cut_off(params["turn"])}, h, x)
+
+    cell = dataclasses.replace(TURNING, step=step)
+    with pytest.raises(AssertionError, match="finite differences"):
+        check_cell(cell, COMPLEX, batch_shape=(2,))
+
+
 # --- options -------------------------------------------------------------------------------------
 
 

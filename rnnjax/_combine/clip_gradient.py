@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Cell, Params, PyTree, State
+from rnnjax._cell import Cell, Params, PyTree, State, is_held
 from rnnjax._combine._common import Inner
 from rnnjax._dtypes import map_floats
 from rnnjax._factory import Positive, cell_factory
@@ -21,8 +22,9 @@ def clip_gradient(cell: Inner, limit: Positive) -> Cell:
         s_t, y_t = cell(s_{t-1}, x_t)
         ∂L/∂s_{t-1} <- min(max(∂L/∂s_{t-1}, -limit), limit)    what step t hands back to t-1
 
-    The values are the cell's. It bounds what explodes along time, before it can reach the
-    parameters; the norm of the whole gradient is for the optimizer to clip. Reverse mode alone.
+    The values are the cell's; of complex numbers each part is clipped. It bounds what explodes
+    along time, before it can reach the parameters; the norm of the whole gradient is for the
+    optimizer to clip. Reverse mode alone.
 
     Args:
       cell: the cell.
@@ -49,7 +51,13 @@ def clip_gradient(cell: Inner, limit: Positive) -> Cell:
     """
 
     def step(params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
-        return cell.step(params, map_floats(lambda s: _clipped(s, limit), state), x)
+        def clipped(s: Any) -> Any:
+            if is_held(s) or not jnp.iscomplexobj(s):
+                return s
+            return jax.lax.complex(_clipped(s.real, limit), _clipped(s.imag, limit))
+
+        state = map_floats(lambda s: _clipped(s, limit), state)
+        return cell.step(params, jax.tree.map(clipped, state, is_leaf=is_held), x)
 
     return dataclasses.replace(cell, name=f"clip_gradient({cell.name}, {limit})", step=step)
 

@@ -323,3 +323,42 @@ def timed(name: str, x: Any, w: Array) -> tuple[Array, Array]:
 def antisymmetric_part(w: Array, gamma: float) -> Array:
     """w - wᵀ - γ I."""
     return w - w.T - gamma * jnp.eye(w.shape[0], dtype=w.dtype)
+
+
+def complex_state(hidden_size: int) -> StateFn:
+    """The same of complex numbers, of float32 or better: there are none in half precision."""
+    zeros = hidden_state(2 * hidden_size)
+
+    def initial_state(
+        params: Any, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
+    ) -> Array:
+        return as_complex(zeros(params, batch_shape))
+
+    return initial_state
+
+
+def as_complex(parts: Array) -> Array:
+    """[..., H] complex, of real parts beside imaginary parts [..., 2H]."""
+    real, imag = jnp.split(parts.astype(at_least_float32(parts.dtype)), 2, axis=-1)
+    return jax.lax.complex(real, imag)
+
+
+def as_parts(numbers: Array, dtype: Any) -> Array:
+    """[..., 2H], the real parts beside the imaginary parts of [..., H] complex."""
+    return jnp.concatenate([numbers.real, numbers.imag], axis=-1).astype(dtype)
+
+
+def input_weights(
+    draw: Initializers, key: Array, inputs: int, hidden_size: int, gates: int, dtype: Any
+) -> dict[str, Array]:
+    """w_x and b of a cell without recurrent weights."""
+    k_x, k_b = jax.random.split(key)
+    return {
+        "w_x": draw.input_weights(k_x, inputs, hidden_size, gates, dtype),
+        "b": draw.bias(k_b, hidden_size, gates, dtype),
+    }
+
+
+def positive(a: Array) -> Array:
+    """g(a) = a + 1/2 where a ≥ 0, else σ(a): continuous, increasing, above 0."""
+    return jnp.where(a >= 0, a + 0.5, jax.nn.sigmoid(a))

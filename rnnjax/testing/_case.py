@@ -49,8 +49,7 @@ class Case:
         self.cell = cell
         self.counted = dataclasses.replace(cell, step=functools.partial(_counting, cell.step))
         self.spec = jax.tree.map(
-            lambda s: jax.ShapeDtypeStruct(s.shape, dtype if is_floating(s) else s.dtype),
-            as_spec(x_spec),
+            lambda s: jax.ShapeDtypeStruct(s.shape, _of_width(dtype, s.dtype)), as_spec(x_spec)
         )
         self.batch_shape, self.rows = batch_shape, math.prod(batch_shape)
         self.draw, self.integers, self.hold = draw, integers, hold
@@ -71,7 +70,7 @@ class Case:
         def move(leaf: Array) -> Array:
             if not inexact(leaf):
                 return leaf
-            return jnp.asarray(leaf + rng.normal(0, self.spread, leaf.shape).astype(leaf.dtype))
+            return jnp.asarray(leaf + normal(rng, leaf.shape, leaf.dtype, self.spread))
 
         init = jax.jit(lambda key: self.cell.init(key, self.spec))
         return jax.tree.map(move, host(init(jax.random.key(self.seed))))
@@ -86,7 +85,7 @@ class Case:
                 return rng.random(size) < 0.5
             if jnp.issubdtype(spec.dtype, jnp.integer):
                 return rng.integers(*self.integers, size)
-            return rng.normal(0, 1, size)
+            return normal(rng, size, spec.dtype)
 
         drawn = jax.tree.map(leaf, self.spec) if self.draw is None else self.draw(rng, shape)
         return jax.tree.map(lambda x, spec: np.asarray(x, spec.dtype), drawn, self.spec)
@@ -236,6 +235,23 @@ def inexact(leaf: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
 
 
+def normal(
+    rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, spread: float = 1.0
+) -> np.ndarray:
+    """Normal numbers of a dtype; of a complex one, in both parts."""
+    drawn = rng.normal(0, spread, shape)
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        drawn = drawn + 1j * rng.normal(0, spread, shape)
+    return drawn.astype(dtype)
+
+
+def _of_width(width: str, dtype: Any) -> Any:
+    """The dtype itself, but floats, and the parts of complex numbers, of a width."""
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return {"float64": "complex128", "float32": "complex64"}[width]
+    return width if jnp.issubdtype(dtype, jnp.floating) else dtype
+
+
 def _tree(tree: PyTree) -> str:
     leaves = [f"{jax.tree_util.keystr(path)}" for path, _ in jax.tree.leaves_with_path(tree)]
     return f"{type(tree).__name__} with leaves {', '.join(leaves)}" if leaves else repr(tree)
@@ -314,7 +330,10 @@ def _differentiated(run: Callable, params: Params, state: State, xs: PyTree, **o
         for leaf in jax.tree.leaves(result):
             if inexact(leaf):
                 weights = np.cos(np.arange(leaf.size)).reshape(leaf.shape) + 0.1
-                total += (weights.astype(leaf.dtype) * leaf).real.sum().astype(float)
+                parts = (leaf.real, leaf.imag) if jnp.iscomplexobj(leaf) else (leaf,)
+                for turn, part in enumerate(parts):
+                    weighted = (weights + turn / 3).astype(part.dtype) * part
+                    total += weighted.sum().astype(float)
         return total, result
 
     moving = [leaf for m, leaf in zip(moves, leaves, strict=True) if m]

@@ -15,6 +15,7 @@ from rnnjax.testing._case import (
     NotMeant,
     T,
     host,
+    normal,
     pairs,
 )
 from rnnjax.testing._law import law
@@ -54,7 +55,7 @@ def finite_differences(case: Case) -> None:
         i = places[path]
         if not gradient.size or jnp.finfo(gradient.dtype).bits < 64:
             continue
-        along = rng.normal(0, 1, gradient.shape).astype(gradient.dtype)
+        along = normal(rng, gradient.shape, gradient.dtype)
 
         values = []
         for move in (h, -h):

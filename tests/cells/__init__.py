@@ -1,6 +1,6 @@
 """The cells of the field by family: adding a cell is one entry in one of these files."""
 
-from . import elman_family, gru_family, irregular, lstm_family
+from . import elman_family, gru_family, irregular, linear_family, lstm_family
 
-FAMILIES = (elman_family, lstm_family, gru_family, irregular)
+FAMILIES = (elman_family, lstm_family, gru_family, linear_family, irregular)
 KNOWN = {name: known for family in FAMILIES for name, known in family.CELLS.items()}
