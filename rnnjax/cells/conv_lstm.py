@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, as_spec
-from rnnjax._factory import Size, cell_factory, natural
-from rnnjax.cells._common import LSTMState, check_floating, rows
-from rnnjax.initializers import Init, Initializer, preset
+from rnnjax._cell import Array, Cell
+from rnnjax._factory import Size, cell_factory
+from rnnjax.cells._common import (
+    Kernel,
+    LSTMState,
+    Shape,
+    convolved,
+    grid_spec,
+    lstm_state,
+    rows,
+    window_of,
+)
+from rnnjax.initializers import Init, preset
 
 
 class ConvLSTMParams(NamedTuple):
@@ -28,24 +36,8 @@ class ConvLSTMParams(NamedTuple):
     b: Array
 
 
-def _sizes(what: str, value: Any) -> tuple[int, ...]:
-    if not isinstance(value, tuple) or not 1 <= len(value) <= 3:
-        raise TypeError(f"{what} must be a tuple of 1, 2 or 3 sizes, got {value!r}")
-    return tuple(natural(what, size, least=1) for size in value)
-
-
-def _kernel(what: str, value: Any) -> int | tuple[int, ...]:
-    return _sizes(what, value) if isinstance(value, tuple) else natural(what, value, least=1)
-
-
 @cell_factory
-def conv_lstm(
-    shape: Annotated[tuple[int, ...], _sizes],
-    features: Size,
-    *,
-    kernel: Annotated[int | tuple[int, ...], _kernel] = 3,
-    init: Init = "rnnjax",
-) -> Cell:
+def conv_lstm(shape: Shape, features: Size, *, kernel: Kernel = 3, init: Init = "rnnjax") -> Cell:
     """Long short-term memory over a line, an image or a volume: its products are convolutions.
 
         i, f, g, o = x_t * W + h_{t-1} * U + b
@@ -83,53 +75,18 @@ def conv_lstm(
       Shi et al., Convolutional LSTM Network: A Machine Learning Approach for Precipitation
       Nowcasting, NeurIPS 2015, arXiv:1506.04214.
     """
-    axes = len(shape)
-    window = kernel if isinstance(kernel, tuple) else (kernel,) * axes
-    if len(window) != axes:
-        raise ValueError(f"conv_lstm: kernel must have {axes} sizes as shape has, got {kernel}")
-    name, draw, space = f"conv_lstm({shape}, {features})", preset(init), "DHW"[-axes:]
-
-    def checked(x: Any, inputs: Any = "C") -> Any:
-        check_floating(name, x)
-        if x.shape[-axes - 1 : -1] != shape or inputs not in ("C", *x.shape[-1:]):
-            wanted = ", ".join(map(str, ("...", *shape, inputs)))
-            raise ValueError(f"{name} needs inputs [{wanted}], got {list(x.shape)}")
-        return x
-
-    def weights(of: Initializer, key: Array, inputs: int, dtype: Any) -> Array:
-        gates, each = (1, 4) if draw.fused else (4, 1)
-        drawn = [
-            of(k, (*window, inputs, each * features), dtype) for k in jax.random.split(key, gates)
-        ]
-        return jnp.concatenate(drawn, axis=-1).reshape(-1, 4 * features)
+    window = window_of("conv_lstm", kernel, shape)
+    name, draw = f"conv_lstm({shape}, {features})", preset(init)
 
     def init_params(key: Array, x_spec: Any) -> ConvLSTMParams:
-        spec = checked(as_spec(x_spec))
-        k_x, k_h, k_b = jax.random.split(key, 3)
-        b = draw.bias(k_b, features, 4, spec.dtype)
-        return ConvLSTMParams(
-            w_x=weights(draw.w_x, k_x, spec.shape[-1], spec.dtype),
-            w_h=weights(draw.w_h, k_h, features, spec.dtype),
-            b=b.at[features : 2 * features].add(draw.forget_bias),
-        )
-
-    def initial_state(
-        params: ConvLSTMParams, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
-    ) -> LSTMState:
-        sizes, dtype = (*batch_shape, *shape, features), params.w_x.dtype
-        return LSTMState(h=jnp.zeros(sizes, dtype), c=jnp.zeros(sizes, dtype))
-
-    def convolved(x: Array, w: Array) -> Array:
-        batch, one = x.shape[: -axes - 1], x.shape[-axes - 1 :]
-        x = x.reshape(math.prod(batch), *one)
-        w = w.reshape(*window, one[-1], w.shape[-1])
-        layout = (f"N{space}C", f"{space}IO", f"N{space}C")
-        y = jax.lax.conv_general_dilated(x, w, (1,) * axes, "SAME", dimension_numbers=layout)
-        return y.reshape(*batch, *y.shape[1:])
+        inputs, dtype = grid_spec(name, x_spec, shape)
+        weights = draw.kernels(key, window, inputs, features, 4, dtype)
+        weights["b"] = weights["b"].at[features : 2 * features].add(draw.forget_bias)
+        return ConvLSTMParams(**weights)
 
     def step(params: ConvLSTMParams, state: LSTMState, x: Array) -> tuple[LSTMState, Array]:
-        x = checked(x, params.w_x.shape[0] // math.prod(window)).astype(params.w_x.dtype)
-        gates = convolved(x, params.w_x) + convolved(state.h, params.w_h) + rows(params.b, x)
+        x_g = convolved(name, x, params.w_x, window, shape) + rows(params.b, x)
+        gates = x_g + convolved(name, state.h, params.w_h, window, shape)
         i, f, g, o = jnp.split(gates, 4, axis=-1)
         c = jax.nn.sigmoid(f) * state.c + jax.nn.sigmoid(i) * jnp.tanh(g)
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
@@ -138,8 +95,8 @@ def conv_lstm(
     return Cell(
         name=name,
         init=init_params,
-        initial_state=initial_state,
+        initial_state=lstm_state(*shape, features),
         step=step,
-        x_ndims=axes + 1,
+        x_ndims=len(shape) + 1,
         output_of=lambda state: state.h,
     )

@@ -83,7 +83,9 @@ def sru(hidden_size: Size, *, shortcut_scale: Positive = 3**0.5, init: Init = "r
         x = vector(name, x, params.w_x)
         n, x_f, x_r, *s = jnp.split(x @ params.w_x, params.w_x.shape[1] // hidden_size, axis=-1)
         (shortcut,) = s or (x,)
-        (v_f, v_r), (b_f, b_r) = (jnp.split(rows(p, x), 2, axis=-1) for p in (params.diagonal, params.b))
+        (v_f, v_r), (b_f, b_r) = (
+            jnp.split(rows(p, x), 2, axis=-1) for p in (params.diagonal, params.b)
+        )
         f, r = jax.nn.sigmoid(x_f + b_f + v_f * c), jax.nn.sigmoid(x_r + b_r + v_r * c)
         c = f * c + (1 - f) * n
         return c, r * c + (1 - r) * (shortcut_scale * shortcut)

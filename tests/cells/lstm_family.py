@@ -7,7 +7,7 @@ from oracles import sigmoid
 
 import rnnjax
 
-from .known import D, H, Known, floats
+from .known import D, H, Known, convolution, floats
 
 
 def gates(number, x, h, w_x, w_h, b):
@@ -147,18 +147,6 @@ def images(shape, rng, leading):
     return rng.normal(0, 1, (*leading, *shape, C))
 
 
-def convolution(x, kernel):
-    """[*S, C] with [*K, C, G], place by place."""
-    sizes, window = x.shape[:-1], kernel.shape[:-2]
-    y = np.zeros((*sizes, kernel.shape[-1]), np.result_type(x, kernel))
-    for place in np.ndindex(sizes):
-        for offset in np.ndindex(window):
-            at = tuple(p + o - (k - 1) // 2 for p, o, k in zip(place, offset, window, strict=True))
-            if all(0 <= a < size for a, size in zip(at, sizes, strict=True)):
-                y[place] += x[at] @ kernel[offset]
-    return y
-
-
 def conv_lstm(params, state, x):
     (w_x, w_h, b), (h, c) = params, state
     _, window, features = GRIDS[x.ndim - 1]
@@ -290,7 +278,7 @@ _FAULTS = [
     ("phased_lstm", "the memory goes on while closed", "k * c + (1 - k) * state.c)", "c)"),
     ("phased_lstm", "s added", "(t - s) *", "(t + s) *"),
     ("conv_lstm", "i and f swapped", "i, f, g, o = jnp.split", "f, i, g, o = jnp.split"),
-    ("conv_lstm", "the state not convolved", "convolved(state.h, params.w_h)",
+    ("conv_lstm", "the state not convolved", "convolved(name, state.h, params.w_h, window, shape)",
      "convolved(x[..., :features], params.w_h)"),
     ("on_lstm", "the input gate ordered as the forget gate", "1 - cumax(master_i)",
      "cumax(master_i)"),
