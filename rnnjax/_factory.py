@@ -52,8 +52,9 @@ ELSEWHERE = {
     "forget_bias": 'it is an initialiser, init=PRESETS["rnnjax"]._replace(forget_bias=2.0)',
     "layer_norm": "cells with layer normalisation are cells of their own, layer_norm_lstm and "
     "layer_norm_gru",
-    "peephole": "a cell with more parameters is a cell of its own, not an option",
-    "projection_size": "a cell with more parameters is a cell of its own, not an option",
+    "peephole": "a cell with more parameters is a cell of its own, not an option: peephole_lstm",
+    "projection_size": "a cell with more parameters is a cell of its own, not an option: "
+    "projected_lstm(256, 128)",
     "learn": "use learned_leaky(cell, rate)",
     "forcing": "use teacher_forcing(cell, size) or scheduled_sampling(cell, size, rate=...), whose "
     "inputs are pairs (x_t, d_t)",

@@ -114,7 +114,7 @@ def slstm(
         if heads == 1:
             return h @ w
         h = h.reshape(*h.shape[:-1], heads, units)
-        mixed = jnp.einsum("...ku,ugkv->...gkv", h, w.reshape(units, 4, heads, units))
+        mixed = jnp.einsum("...ku,ugkv->...gkv", h, jnp.reshape(w, (units, 4, heads, units)))
         return mixed.reshape(*mixed.shape[:-3], 4 * hidden_size)
 
     def step(params: SLSTMParams, state: SLSTMState, x: Array) -> tuple[SLSTMState, Array]:

@@ -293,3 +293,18 @@ MUTANTS = [
      ("tests/cells", "-k", f"equations and plain and {cell}"))
     for cell, what, old, new in _FAULTS
 ]  # fmt: skip
+MUTANTS += [
+    (f"{cell}: an empty past is compared with", f"rnnjax/cells/{cell}.py", old, "past",
+     ("tests/cells/test_lstm_family.py", "-k", "empty"))
+    for cell, old in (
+        ("slstm", "jnp.where(state.n == 0, jnp.minimum(past, i), past)"),
+        ("mlstm", "jnp.where((state.n == 0).all(-1), jnp.minimum(past, i), past)"),
+    )
+] + [
+    ("slstm: the stabiliser in half precision", "rnnjax/cells/slstm.py",
+     "wide = at_least_float32(gates.dtype)", "wide = gates.dtype",
+     ("tests/cells/test_lstm_family.py", "-k", "half_precision")),
+    ("mlstm: the floor is not bounded", "rnnjax/cells/mlstm.py",
+     "jnp.clip(m.astype(wide), -40, 40)", "m.astype(wide)",
+     ("tests/cells/test_lstm_family.py", "-k", "any_size")),
+]  # fmt: skip
