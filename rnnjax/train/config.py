@@ -12,9 +12,10 @@ import optax
 
 from rnnjax._cell import Cell
 from rnnjax._factory import natural, non_negative, one_of
-from rnnjax.train.data import Streams, Vocabulary, Windows, Words, sliding_windows, streams
+from rnnjax.train.data import Vocabulary, Words
 from rnnjax.train.models import recurrent_language_model
 from rnnjax.train.optimizer import optimizer
+from rnnjax.train.sources import Streams, Windows, sliding_windows, streams
 
 LEVELS = {"char": Vocabulary, "word": Words}
 

@@ -102,7 +102,7 @@ def train_language_model(config: LanguageModelConfig, *, resume: bool = False) -
             raise ValueError(
                 f"the {name} part has {len(part)} tokens, need at least 2: use a longer text"
             )
-    model, plan = config.model(len(vocabulary)), config.transformation(source.windows)
+    model, plan = config.model(len(vocabulary)), config.transformation(source.steps_per_pass)
     how: dict[str, Any] = {
         "restart_rate": config.restart_rate if config.cut == "streams" else 1.0,
         "loss": config.loss,
@@ -151,7 +151,7 @@ def train_language_model(config: LanguageModelConfig, *, resume: bool = False) -
                 plan,
                 state,
                 source,
-                steps=config.total_steps(source.windows),
+                steps=config.total_steps(source.steps_per_pass),
                 clip_norm=config.clip_norm,
                 unit=vocabulary.unit,
                 validate=lambda state: mean_loss(

@@ -18,9 +18,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rnnjax import Cell
 from rnnjax.train.console import lenient
-from rnnjax.train.data import Streams, Windows
 from rnnjax.train.losses import bits_per_token, perplexity
 from rnnjax.train.placement import placed, placement
+from rnnjax.train.sources import Streams, Windows
 from rnnjax.train.step import Metrics, TrainState, check_finite, make_train_step
 
 Record = dict[str, Any]

@@ -312,7 +312,7 @@ def source(length=40):
 
 def test_fit_is_the_step_in_a_loop_that_starts_each_pass_afresh():
     text, records = source(), []
-    assert text.windows == 4
+    assert text.steps_per_pass == 4
     step, state, losses = make_train_step(MODEL, TX), begin(), []
     for k in range(10):
         xs, targets, restart = text.batch(k)
