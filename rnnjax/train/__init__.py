@@ -29,9 +29,15 @@ from rnnjax.train.language_model import generate_from_run as generate_from_run
 from rnnjax.train.language_model import train_language_model as train_language_model
 from rnnjax.train.loop import fit as fit
 from rnnjax.train.losses import TokenLoss as TokenLoss
+from rnnjax.train.losses import binary_cross_entropy as binary_cross_entropy
 from rnnjax.train.losses import bits_per_token as bits_per_token
 from rnnjax.train.losses import cross_entropy as cross_entropy
+from rnnjax.train.losses import ctc as ctc
+from rnnjax.train.losses import gaussian_nll as gaussian_nll
+from rnnjax.train.losses import mean_absolute_error as mean_absolute_error
+from rnnjax.train.losses import mean_squared_error as mean_squared_error
 from rnnjax.train.losses import perplexity as perplexity
+from rnnjax.train.losses import quantile_loss as quantile_loss
 from rnnjax.train.losses import token_nats as token_nats
 from rnnjax.train.models import recurrent_language_model as recurrent_language_model
 from rnnjax.train.models import tied_readout as tied_readout
