@@ -72,3 +72,4 @@ from rnnjax.train.step import TrainState as TrainState
 from rnnjax.train.step import check_finite as check_finite
 from rnnjax.train.step import init_train_state as init_train_state
 from rnnjax.train.step import make_train_step as make_train_step
+from rnnjax.train.truncated import truncated as truncated
