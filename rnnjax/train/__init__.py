@@ -47,6 +47,10 @@ from rnnjax.train.optimizer import optimizer as optimizer
 from rnnjax.train.placement import Placement as Placement
 from rnnjax.train.placement import placed as placed
 from rnnjax.train.placement import placement as placement
+from rnnjax.train.regularizers import activation_penalty as activation_penalty
+from rnnjax.train.regularizers import gradient_norm_regularizer as gradient_norm_regularizer
+from rnnjax.train.regularizers import temporal_activation_penalty as temporal_activation_penalty
+from rnnjax.train.regularizers import weight_noise as weight_noise
 from rnnjax.train.run import Run as Run
 from rnnjax.train.run import load_run as load_run
 from rnnjax.train.sample import generate as generate
