@@ -44,6 +44,7 @@ from rnnjax.train.models import tied_readout as tied_readout
 from rnnjax.train.optimizer import clip_by_global_norm as clip_by_global_norm
 from rnnjax.train.optimizer import global_norm as global_norm
 from rnnjax.train.optimizer import optimizer as optimizer
+from rnnjax.train.optimizer import schedule as schedule
 from rnnjax.train.placement import Placement as Placement
 from rnnjax.train.placement import placed as placed
 from rnnjax.train.placement import placement as placement
