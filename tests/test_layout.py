@@ -29,11 +29,12 @@ FLOORS = {
     "layers": 3,
     "sequences": 3,
     "train": 4,
+    "tasks": 5,
     "testing": 4,
     "interop": 4,
-    "cli": 5,
-    "__init__": 5,
-    "__main__": 5,
+    "cli": 6,
+    "__init__": 6,
+    "__main__": 6,
 }
 # What floors 0-3 may import besides the standard library.
 LOWER = {"jax", "jaxlib", "numpy", "chex"}

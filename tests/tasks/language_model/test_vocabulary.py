@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnjax.train import (
+from rnnjax.tasks.language_model import (
     Vocabulary,
     Words,
     read_text,
@@ -16,8 +16,9 @@ from rnnjax.train import (
     standard_library_text,
     words,
 )
-from rnnjax.train import data as data_module
-from rnnjax.train.data import UNKNOWN, check_symbols, read_whole
+from rnnjax.tasks.language_model import corpora as corpora_module
+from rnnjax.tasks.language_model.corpora import read_whole
+from rnnjax.tasks.language_model.vocabulary import UNKNOWN, check_symbols
 
 # --- reading -------------------------------------------------------------------------------------
 
@@ -136,7 +137,7 @@ def test_the_standard_library(monkeypatch):
     assert all(0.01 * sum(sizes) < size for size in sizes[1:])
     # Split by file: what the split was handed are whole files, each of which is in one part.
     files = {}
-    monkeypatch.setattr(data_module, "_split_files", lambda texts: files.update(texts) or text)
+    monkeypatch.setattr(corpora_module, "_split_files", lambda texts: files.update(texts) or text)
     standard_library_text()
     assert not any("test" in name.split("/") for name in files)
     assert sum(map(len, files.values())) == sum(sizes)
@@ -145,7 +146,7 @@ def test_the_standard_library(monkeypatch):
 
 
 def test_an_interpreter_without_sources(tmp_path, monkeypatch):
-    monkeypatch.setattr(data_module.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(corpora_module.sysconfig, "get_path", lambda name: str(tmp_path))
     with pytest.raises(ValueError, match=r"no Python sources in .*: pass a text of your own"):
         standard_library_text()
 
@@ -272,7 +273,7 @@ def test_the_documentation_of_the_standard_library(tmp_path, monkeypatch):
     }
     for name, content in source.items():
         (tmp_path / name).write_text(content)
-    monkeypatch.setattr(data_module.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(corpora_module.sysconfig, "get_path", lambda name: str(tmp_path))
     assert sorted("".join(standard_library_docstrings()).split("\n\n")) == [
         "",
         "B.",
