@@ -278,8 +278,8 @@ FAULTS = [
     Fault(
         "training: mean over padding",
         "rnnjax/train/losses.py",
-        "count = mask.sum().astype(nats.dtype)",
-        "count = jnp.asarray(mask.size, nats.dtype)",
+        "count = mask.sum().astype(losses.dtype) * each",
+        "count = jnp.asarray(losses.size, losses.dtype)",
         ("tests/train/test_losses.py",),
     ),
     Fault(
@@ -652,9 +652,10 @@ def main() -> int:
     # Not at the top: the processes below run this file, and import the lists of their copies.
     from combine.mutants import COMBINE
     from compile.mutants import MUTANTS
+    from train.mutants import TRAIN
 
     words = [word for word in sys.argv[1:] if word != "--changed"]
-    known = [*FAULTS, *(Fault(*mutant) for mutant in (*MUTANTS, *COMBINE))]
+    known = [*FAULTS, *(Fault(*mutant) for mutant in (*MUTANTS, *COMBINE, *TRAIN))]
     chosen = [fault for fault in known if all(word in fault.what for word in words)]
     if lost := misplaced(chosen):
         raise SystemExit("\n".join(lost))

@@ -113,9 +113,9 @@ def ctc(
         total = -Σ_b log Σ_π Π_t softmax(logits[t, b])[π_t]
 
     over all π of row b's length that give its labels once repeats are merged and blanks taken out.
-    It is `optax.ctc_loss`, for sequences of any length. What logits and labels hold beyond their
-    lengths never matters. A sequence too short for its labels has no such π, and its loss is inf.
-    A label outside [0, V), or the blank among the labels, gives NaN.
+    It is `optax.ctc_loss`, where what logits and labels hold beyond their lengths never matters. A
+    sequence too short for its labels has no such π, and its loss is inf. A label outside [0, V), or
+    the blank among the labels, gives NaN.
 
     Args:
       logits: [T, B, V], floating; summed in float32 or better.
@@ -174,7 +174,6 @@ def ctc(
             labels,
             1 - label.astype(logits.dtype),
             blank_id=blank,
-            log_epsilon=-1e30,  # a long sequence may have less than optax's exp(-1e5)
         ).astype(logits.dtype)
     repeats = (labels[:, 1:] == labels[:, :-1]) & label[:, 1:]
     needed = label.sum(axis=1) + repeats.sum(axis=1)  # a blank between two of a kind

@@ -171,15 +171,16 @@ def test_any_cell_with_its_state():
 
     @jax.jit
     def run(params, weight):
-        def omega(params):
+        def omega(params, weight):
             return gradient_norm_regularizer(
                 cell, params, state, xs, lambda ys: (weight * ys.astype(jnp.float32)).sum()
             )
 
-        return jax.value_and_grad(omega)(params)
+        return jax.value_and_grad(omega, (0, 1))(params, weight)
 
-    value, gradient = run(params, jnp.ones(()))
+    value, (gradient, of_error) = run(params, jnp.ones(H))
     assert value.dtype == jnp.float32
+    assert not of_error.any()  # ∂E/∂s is a constant, whatever it is made of
     flat = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(gradient)}
     assert all(np.isfinite(leaf.astype(np.float32)).all() for leaf in flat.values())
     assert [name for name, leaf in flat.items() if leaf.any()] == [

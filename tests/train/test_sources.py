@@ -194,9 +194,10 @@ def test_every_pass_has_every_sequence_once(buckets):
     xs = unequal()
     targets = [x[:, 1].astype(np.int32) for x in xs]
     source = sequences(xs, targets, batch_size=4, buckets=buckets)
-    orders, shapes = [], set()
+    orders, shapes, together = [], set(), []
     for turn in range(3):
         seen = []
+        together.append(set())
         for step in range(source.steps_per_pass):
             batch = source.batch(turn * source.steps_per_pass + step)
             shapes.add(batch.xs.shape)
@@ -214,10 +215,13 @@ def test_every_pass_has_every_sequence_once(buckets):
                 np.testing.assert_array_equal(batch.xs[:length, row], xs[n])
                 np.testing.assert_array_equal(batch.targets[:length, row], targets[n])
                 assert not batch.xs[length:, row].any()
+            together[turn].add(frozenset(batch.xs[0, batch.real, 0]))
         assert sorted(seen) == list(range(len(xs)))
         orders.append(seen)
     assert len(shapes) <= buckets
     assert orders[0] != orders[1] != orders[2]
+    if buckets < 30:  # where each length has its own, there are few of a kind
+        assert together[0] != together[1] != together[2]
 
 
 def test_a_batch_of_sequences_follows_from_the_step_and_the_seed():

@@ -163,6 +163,12 @@ def test_noise_is_of_the_window():
     one, twice, none = (jax.jit(truncated(noisy, 2, back))(*given, KEY)[0] for back in (None, 6, 3))
     np.testing.assert_allclose(one, twice, rtol=1e-6)
     assert abs(one - none) > 1e-4
+    state, values = given[1], []
+    for window in range(4):
+        xs = given[2][2 * window : 2 * window + 2]
+        value, (state, _) = noisy(given[0], state, xs, jax.random.fold_in(KEY, window))
+        values.append(float(value))
+    np.testing.assert_allclose(one, np.mean(values), rtol=1e-6)
     assert jax.jit(truncated(noisy, 2))(*given, jax.random.key(1))[0] != one
 
 
@@ -176,10 +182,11 @@ def test_axes_of_time():
         )
         return each.mean(), (state, {})
 
-    xs, offset = np.random.default_rng(0).normal(size=(2, 5)).astype(np.float32), np.ones(2, "f4")
+    xs = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    offset = np.arange(3, dtype=np.float32)
     run = jax.jit(truncated(shifted, 2, time_axes=(1, None)))
-    value, (state, _) = run(0.5, np.zeros(2, "f4"), (xs, offset), KEY)
-    want, (final, _) = shifted(0.5, jnp.zeros(2), (xs, offset), KEY)
+    value, (state, _) = run(0.5, np.zeros(3, "f4"), (xs, offset), KEY)
+    want, (final, _) = shifted(0.5, jnp.zeros(3), (xs, offset), KEY)
     np.testing.assert_allclose(value, want, rtol=1e-5)
     np.testing.assert_allclose(state, final, rtol=1e-5)
 
