@@ -26,6 +26,8 @@ else:
         import tyro
 
 # What training needs is imported by the command that needs it, so that `--help` is quick.
+# Settings whose flags had other names, which stay for one minor version.
+RENAMED = {"evaluate_every": ("--validate-every",)}
 ABOUT = """Recurrent networks in JAX, trained on a task and used.
 
 rnnjax train TASK --help lists the settings of a task, rnnjax tasks the tasks."""
@@ -466,16 +468,17 @@ def _settings(task: Task, names: list[str]) -> type:
     }
     hints = typing.get_type_hints(type(task))
     fields = [
-        (name, _flag(hints[name], docs[name]), dataclasses.field(default=getattr(task, name)))
+        (name, _flag(hints[name], docs[name], old), dataclasses.field(default=getattr(task, name)))
         for name in names
+        for old in [RENAMED.get(name, ())]
     ]
     return dataclasses.make_dataclass("Settings", fields)
 
 
-def _flag(kind: Any, text: str | None) -> Any:
+def _flag(kind: Any, text: str | None, old: tuple[str, ...] = ()) -> Any:
     import tyro
 
-    return Annotated[kind, tyro.conf.arg(help=" ".join((text or "").split()))]
+    return Annotated[kind, tyro.conf.arg(help=" ".join((text or "").split()), aliases=old)]
 
 
 def train(task: Task, out: pathlib.Path | None, resume: pathlib.Path | None) -> None:

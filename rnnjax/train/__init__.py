@@ -58,6 +58,29 @@ from rnnjax.train.step import check_finite as check_finite
 from rnnjax.train.step import init_train_state as init_train_state
 from rnnjax.train.step import make_train_step as make_train_step
 from rnnjax.train.task import Data as Data
+from rnnjax.train.task import GeneratedTask as GeneratedTask
 from rnnjax.train.task import System as System
 from rnnjax.train.task import Task as Task
 from rnnjax.train.truncated import truncated as truncated
+
+# What was here and is not about training alone.
+_MOVED = dict.fromkeys(
+    """
+    CONFIGS baselines compressors interpolated_ngram Text Vocabulary Words read_text
+    standard_library_docstrings standard_library_text words evaluate loss_by_position
+    token_losses window_losses Evaluation evaluate_run generate_from_run
+    recurrent_language_model tied_readout generate generate_batch
+    """.split(),
+    "rnnjax.tasks.language_model",
+)
+_MOVED |= {
+    "LanguageModelConfig": "rnnjax.tasks.language_model as LanguageModel",
+    "train_language_model": "rnnjax.train as run_task, which takes any task",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _MOVED:
+        # Not an AttributeError, which `from rnnjax.train import ...` would put its own words for.
+        raise ImportError(f"rnnjax.train.{name} is in {_MOVED[name]} now")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

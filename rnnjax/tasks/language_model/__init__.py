@@ -22,7 +22,7 @@ from rnnjax.tasks.language_model.run import evaluate_run as evaluate_run
 from rnnjax.tasks.language_model.run import generate_from_run as generate_from_run
 from rnnjax.tasks.language_model.sample import generate as generate
 from rnnjax.tasks.language_model.sample import generate_batch as generate_batch
-from rnnjax.tasks.language_model.task import PRESETS as PRESETS
+from rnnjax.tasks.language_model.task import CONFIGS as CONFIGS
 from rnnjax.tasks.language_model.task import LanguageModel as LanguageModel
 from rnnjax.tasks.language_model.vocabulary import Vocabulary as Vocabulary
 from rnnjax.tasks.language_model.vocabulary import Words as Words

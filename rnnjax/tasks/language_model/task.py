@@ -285,7 +285,7 @@ class LanguageModel(Task):
     @classmethod
     def presets(cls) -> dict[str, LanguageModel]:
         """Settings that were published."""
-        return PRESETS
+        return CONFIGS
 
     @classmethod
     def of(cls, meta: dict[str, Any]) -> tuple[LanguageModel, Facts]:
@@ -308,7 +308,7 @@ def _digest(text: Text) -> str:
 
 # Settings by name, for `--preset`. Zaremba, Sutskever & Vinyals, Recurrent Neural Network
 # Regularization, 2014, arXiv:1409.2329: the non-regularized ("small") model.
-PRESETS = {
+CONFIGS = {
     "zaremba-small": LanguageModel(
         level="word",
         vocabulary_size=10_000,

@@ -9,7 +9,7 @@ import pytest
 
 import rnnjax
 from rnnjax.tasks.language_model import (
-    PRESETS,
+    CONFIGS,
     LanguageModel,
     recurrent_language_model,
     tied_readout,
@@ -47,7 +47,7 @@ def test_what_lies_between_the_layers():
 def test_zaremba_small_has_its_number_of_parameters():
     """Embedding, two layers of (200 + 200) 800 + 800, readout. The paper's 4,653,200 has the
     biases of a layer twice."""
-    config = PRESETS["zaremba-small"]
+    config = CONFIGS["zaremba-small"]
     words = ["<eos>", *map(str, range(9_998))]
     assert (
         count(config.system({"vocabulary": words}).cell)
@@ -69,7 +69,7 @@ def test_zaremba_small_has_its_number_of_parameters():
 
 def test_the_halving_schedule_is_zarembas():
     """Rate 1 for four passes, then half of it after each."""
-    config = PRESETS["zaremba-small"]
+    config = CONFIGS["zaremba-small"]
     source = streams(np.arange(20 * 7 * 20 + 20), 20, 20)
     windows = source.steps_per_pass
     assert config.total_steps(source) == 13 * windows == 13 * 7
