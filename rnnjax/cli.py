@@ -217,8 +217,9 @@ class Inspect:
         settings = {"task": task.name, **task.as_json(), **found.meta["versions"]}
         console.print(_table("settings", ["", ""], list(settings.items())))
         console.print(_table("parameters", ["", "shape", "count"], sizes, 2))
+        unit = task.metric if "task" in found.meta else "nats"  # as before there were tasks
         kept = [
-            (path.name, "" if figure is None else f"{figure:.4g} {task.metric}")
+            (path.name, "" if figure is None else f"{figure:.4g} {unit}")
             for path in checkpoints(self.run / "checkpoints")
             for figure in [load_meta(path).get("validation")]
         ]
@@ -335,7 +336,7 @@ def _table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", show_header=any(columns))
+    table = Table(title=title, title_justify="left", show_header=any(columns), min_width=len(title))
     for place, name in enumerate(columns):
         table.add_column(name, overflow="fold", justify="right" if place == numbers else "left")
     for row in rows:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 
+import jax
 import pytest
 
 import rnnjax
@@ -47,6 +48,7 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
+    jax.devices()  # started, or `train` would make a device of each core, for all tests after it
     file = tmp_path_factory.mktemp("text") / "a text.txt"
     file.write_text("some [bold]words[/bold] to learn from\n" * 70, encoding="utf-8")
     return file

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import threading
+import types
 
 import jax
 import jax.numpy as jnp
@@ -191,6 +192,39 @@ def test_a_loss_that_carries_nothing_and_shows_what_it_likes(capsys):
     assert records[-1] == {"step": 20, "evaluation": {"loss": float(state.params)}}
     assert records[1]["metrics"] == {"size of w": pytest.approx(0.4)}
     assert re.search(r"step 20/20 · loss .* · size of w .* ones/s", capsys.readouterr().err)
+
+
+def test_records_go_to_tensorboard_where_something_writes_it(tmp_path, monkeypatch):
+    written, flushed = [], []
+
+    class SummaryWriter:
+        def __init__(self, folder):
+            self.folder = folder
+
+        def add_scalar(self, *scalar):
+            written.append(scalar)
+
+        def flush(self):
+            flushed.append(len(written))
+
+    module = types.SimpleNamespace(SummaryWriter=SummaryWriter)
+    monkeypatch.setitem(sys.modules, "tensorboardX", module)
+    monkeypatch.setattr(folder_module.importlib.util, "find_spec", {}.get)
+    assert folder_module.tensorboard(tmp_path) is None
+    monkeypatch.setattr(folder_module.importlib.util, "find_spec", {"tensorboardX": module}.get)
+    fit(
+        STEP, begin(), source(), steps=2, evaluate=lambda state: 1.5,
+        callbacks=[folder_module.tensorboard(tmp_path)],
+    )  # fmt: skip
+    assert [(name, step) for name, _, step in written] == [
+        *(
+            (name, k)
+            for k in (1, 2)
+            for name in ("metrics/bits per character", "loss", "grad_norm")
+        ),
+        ("evaluation/loss", 2),
+    ]
+    assert flushed == [7]
 
 
 # --- interrupted ---------------------------------------------------------------------------------

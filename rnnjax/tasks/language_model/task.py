@@ -250,7 +250,9 @@ class LanguageModel(Task):
 
     def picture(self, system: System, params: Any, data: Data, file: pathlib.Path) -> None:
         """The loss against the position in a window: how much a memory helps."""
-        found = self.evaluation(system, params, data.facts, data.test, batch_size=32)
+        # Side by side for speed, but parts that are many windows long.
+        parts = max(1, min(32, len(data.test.symbols) // (16 * self.window)))
+        found = self.evaluation(system, params, data.facts, data.test, batch_size=parts)
         plot_positions(found.positions, found.carried, self.window, file, self.unit)
 
     def example(self, data: Data) -> str:
