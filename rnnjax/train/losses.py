@@ -373,7 +373,7 @@ def _summed(losses: Array, mask: Array | None) -> TokenLoss:
     count = jnp.asarray(losses.size, losses.dtype)
     if mask is not None:
         each = losses.size // max(mask.size, 1)  # entries of one place of the mask
-        count = mask.sum().astype(losses.dtype) * each
+        count = jnp.sum(mask).astype(losses.dtype) * each
     return TokenLoss(total / jnp.maximum(count, 1), total, count)
 
 

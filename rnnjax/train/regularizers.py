@@ -75,7 +75,7 @@ def temporal_activation_penalty(ys: Array, mask: Array | None = None) -> Array:
       As `activation_penalty`.
     """
     if len(ys) < 2:
-        return 0 * activation_penalty(ys, mask)
+        return jnp.zeros_like(activation_penalty(ys, mask))
     pairs = None if mask is None else mask[1:] & mask[:-1]
     return mean_squared_error(ys[1:], ys[:-1], pairs).mean
 

@@ -131,8 +131,8 @@ class Windows(NamedTuple):
 
     Attributes:
       xs: the steps, [M, ...].
-      batch_size: B, how many windows one step takes.
-      window: T, how many steps a window has.
+      batch_size: N, how many windows one step takes.
+      window: n, how many steps a window has.
       stride: how far one window lies from the next.
     """
 
@@ -167,19 +167,19 @@ class Windows(NamedTuple):
 
 
 def sliding_windows(xs: Any, batch_size: int, window: int, stride: int = 1) -> Windows:
-    """Cuts a long sequence into windows of T steps, to predict the one behind each.
+    """Cuts a long sequence into windows of n steps, to predict the one behind each.
 
     Args:
       xs: the steps, [M, ...]: ids of symbols, or arrays of anything.
-      batch_size: B, how many windows one step takes.
-      window: T.
+      batch_size: N, how many windows one step takes.
+      window: n.
       stride: how far one window lies from the next; 1 takes all of them.
 
     Returns:
       `Windows`.
 
     Raises:
-      ValueError: the sequence has fewer than B windows, or a size is not positive.
+      ValueError: the sequence has fewer than N windows, or a size is not positive.
 
     Example:
       >>> import numpy as np

@@ -205,6 +205,7 @@ def test_losses_of_numbers_equal_numpy(name):
     np.testing.assert_allclose(got.total, want.sum(), rtol=1e-12)
     np.testing.assert_allclose(got.mean, want.mean() / of_each, rtol=1e-12)
     assert got.count == 16 * of_each
+    assert all(isinstance(x, jax.Array) for x in loss(predictions, targets, np.asarray(mask)))
     assert got.total.dtype == jnp.float64
     everything = loss(jnp.asarray(predictions), jnp.asarray(targets))
     np.testing.assert_allclose(everything.total, oracle(predictions, targets).sum(), rtol=1e-12)
