@@ -112,5 +112,20 @@ def test_a_transformation_is_one_short_file_that_names_no_cell(path):
         assert f"rnnjax.cells.{cell.stem}" not in imports(path)
 
 
+TASKS = [path for path in FILES if part(path) == "tasks" and path != ROOT / "tasks" / "__init__.py"]
+
+
+def own(path):
+    """The task's name of a file below tasks/: its folder, or its stem."""
+    return path.relative_to(ROOT / "tasks").with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", TASKS, ids=lambda path: str(path.relative_to(ROOT / "tasks")))
+def test_a_task_imports_no_other_task(path):
+    others = {own(other) for other in TASKS} - {own(path)}
+    for module in imports(path):
+        assert not any(f"{module}.".startswith(f"rnnjax.tasks.{other}.") for other in others)
+
+
 def test_every_planted_fault_has_its_place():
     assert mutation.misplaced(mutation.FAULTS) == []
