@@ -28,9 +28,9 @@ and its methods answer
 - `presets()`: settings by name for `--preset`, if there are any; `tiny(folder)`: settings of a few
   seconds, for the tests.
 
-Where data are drawn from keys, a `GeneratedTask` says `draw(key, size)` and `axes` instead of `data`
-and `source`. `rnnjax.train.run_task` does the rest, and `adding` is an example to copy. Then a line
-here, one in the CHANGELOG: the command line and tests/tasks/test_protocol.py go by the list.
+Where data are drawn from keys, a `GeneratedTask` says `draw(key, size)` and `axes` instead of
+`data` and `source`. `rnnjax.train.run_task` does the rest, and `adding` is an example to copy. Then
+a line here, one in the CHANGELOG: the command line and tests/tasks/test_protocol.py go by the list.
 """
 
 from __future__ import annotations
