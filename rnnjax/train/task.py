@@ -74,7 +74,7 @@ class Task:
     Attributes:
       steps: Training steps.
       batch_size: Rows of a batch.
-      optimizer: sgd, momentum, rmsprop, adam, adamw or adagrad.
+      optimizer: sgd, momentum, rmsprop, adam, adamw, adagrad, adadelta, lion or adafactor.
       learning_rate: Its peak.
       schedule: cosine: a short warm-up, then down to a tenth; constant.
       clip_norm: Largest global norm of the gradient; 0 is off.
