@@ -7,6 +7,7 @@ import pathlib
 from types import ModuleType
 
 import rnnjax
+import rnnjax.tasks.language_model
 import rnnjax.testing
 import rnnjax.train
 from rnnjax._fields import FIELDS
@@ -17,6 +18,8 @@ VALUES = {
     "Rate": "Annotation for `cell_factory`: a number in [0, 1).",
     "Size": "Annotation for `cell_factory`: a positive int.",
     "PRESETS": "The presets of `init=` by name: rnnjax, flax, torch, keras.",
+    "Loss": "What trains: (params, carried, batch, key) -> (value, (carried, metrics)).",
+    "CONFIGS": "Published settings by name, for `--preset`: zaremba-small.",
 }
 
 GROUPS = {
@@ -83,6 +86,13 @@ def fields() -> list[str]:
     return [*rows, ""]
 
 
+def tasks() -> list[str]:
+    """A Markdown table of the tasks."""
+    rows = ["| name | what is learnt | data |", "| --- | --- | --- |"]
+    rows += [f"| `{n}` | {t.about} | {t.data_about} |" for n, t in rnnjax.tasks.TASKS.items()]
+    return [*rows, ""]
+
+
 def render() -> str:
     """The whole page."""
     lines = [
@@ -104,6 +114,14 @@ def render() -> str:
     kit = {name: value for name, value in public(rnnjax.testing).items() if name != "LAWS"}
     lines += ["## rnnjax.testing", "", *table(kit)]
     lines += ["## rnnjax.train", "", *table(public(rnnjax.train))]
+    lines += [
+        "## rnnjax.tasks",
+        "",
+        "`rnnjax train NAME`; how one is written is in the docstring of",
+    ]
+    lines += ["`rnnjax.tasks`.", "", *tasks()]
+    text = public(rnnjax.tasks.language_model)
+    lines += ["## rnnjax.tasks.language_model", "", *table(text)]
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
-"""Writes a page of docs/results from a run: python docs/make_results.py runs/<name> [page].
+"""Writes a page of docs/results from runs: python docs/make_results.py PAGE RUN [RUN ...].
 
-The page is "train", the result of `make train`, where none is named.
+The pages are in PAGES. Several runs of one task stand in one table, the first one's pictures below.
 """
 
 from __future__ import annotations
@@ -13,10 +13,35 @@ import pathlib
 import platform
 import shutil
 import sys
+from typing import Any
 
-from rnnjax.train import LanguageModelConfig
+from rnnjax.tasks import task_of
 
 RESULTS = pathlib.Path(__file__).with_name("results")
+
+# Title, and what the figures are.
+PAGES = {
+    "train": (
+        "The result of `make train`",
+        "Of held-out files, over the same symbols for all; gzip and xz compress the held-out text\n"
+        "alone, or with the training text before it.",
+    ),
+    "words": (
+        "Words: a model of documentation strings",
+        "Of held-out files, over the same vocabulary and the same split for all; the n-grams are\n"
+        "interpolated, with weights fitted on the validation text.",
+    ),
+    "adding": (
+        "Adding two marked numbers of a hundred",
+        "Of a thousand sequences that are no training data. The mean is 1: whoever always says so\n"
+        "misses by 1/6 in the square.",
+    ),
+    "copy": (
+        "Remembering ten symbols",
+        "Of a thousand sequences that are no training data. Without a memory the ten symbols are\n"
+        "one of eight each: 10 ln 8 / (T + 20) nats a step.",
+    ),
+}
 
 
 def cpu() -> str:
@@ -27,70 +52,54 @@ def cpu() -> str:
     return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
 
 
-PICTURES = {"train": "training.png", "words": "words.png"}
-CHARACTERS = (
-    "Bits per character of held-out files, over the same symbols for all; gzip and xz",
-    "compress the held-out text alone, or with the training text before it.",
-)
-WORDS = (
-    "Perplexity per word of held-out files, over the same vocabulary and the same split for all;",
-    "the n-grams are interpolated, with weights fitted on the validation text.",
-)
-TITLES = {"train": "The result of `make train`", "words": "Words: a model of documentation strings"}
-
-
-def render(run: pathlib.Path, page: str) -> str:
-    """The page for one run."""
-    result = json.loads((run / "result.json").read_text())
-    meta = json.loads((run / "config.json").read_text())
-    versions = ", ".join(f"{name} {version}" for name, version in meta["versions"].items())
-    config = LanguageModelConfig.from_json(meta["config"])
-    fields = [field for field in dataclasses.fields(config) if field.name not in ("text", "out")]
-    values = {field.name: getattr(config, field.name) for field in fields}
-    settings = ", ".join(f"{name} {value}" for name, value in values.items())
-    flags = " ".join(
+def command(run: pathlib.Path) -> str:
+    """The command that the run is of."""
+    task, _ = task_of(_json(run / "config.json"))
+    flags = [
         f"--{field.name.replace('_', '-')}" + (f" {value}" if value is not True else "")
-        for field in fields
-        for value in [values[field.name]]
+        for field in dataclasses.fields(task)
+        for value in [getattr(task, field.name)]
         if value != field.default
-    )
-    words = result["unit"] == "word"
-    rows = [
-        f"| {'**model**' if name == 'model' else name} | {2**bits if words else bits:.3f} |"
-        for name, bits in sorted(result["bits"].items(), key=lambda item: -item[1])
     ]
-    return "\n".join(
-        [
-            f"# {TITLES[page]}",
-            "",
-            f"- date: {datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
-            f"- machine: {cpu()}",
-            f"- versions: {versions}",
-            f"- command: `{f'rnnjax train {flags}'.strip()}`",
-            f"- settings: {settings}",
-            f"- time: {result['seconds']:.0f} s from the first step to the last figure, "
-            f"{result['tokens_per_second']:,.0f} {result['unit']}s/s in training",
-            "",
-            *(WORDS if words else CHARACTERS),
-            "",
-            f"| model | {'perplexity' if words else 'bits per character'} |",
-            "| --- | ---: |",
-            *rows,
-            "",
-            f"![loss and gradient norm]({PICTURES[page]})",
-            "",
-            "A sample at temperature 0.6:",
-            "",
-            "```text",
-            *[line.rstrip() for line in result["sample"].splitlines()],
-            "```",
-            "",
-        ]
-    )
+    named = [] if task.name == "language-model" else [task.name]
+    return " ".join(["rnnjax train", *named, *flags])
+
+
+def render(runs: list[pathlib.Path], page: str) -> str:
+    """The page for some runs of one task."""
+    (title, about), results = PAGES[page], [_json(run / "result.json") for run in runs]
+    meta = _json(runs[0] / "config.json")
+    versions = ", ".join(f"{name} {version}" for name, version in meta["versions"].items())
+    scores = dict(results[0]["scores"])
+    del scores["model"]
+    for run, result in zip(runs, results, strict=True):
+        name = "model" if len(runs) == 1 else _json(run / "config.json")["config"]["cell"]
+        scores[f"**{name}**"] = result["scores"]["model"]
+    lines = [f"# {title}", "", f"- date: {datetime.datetime.now(datetime.UTC):%Y-%m-%d}"]
+    lines += [f"- machine: {cpu()}", f"- versions: {versions}"]
+    for run, result in zip(runs, results, strict=True):
+        lines.append(
+            f"- `{command(run)}`: {result['seconds']:.0f} s from first step to last figure, "
+            f"{result['per_second']:,.0f} {result['unit']}/s in training"
+        )
+    settings = ", ".join(f"{name} {value}" for name, value in meta["config"].items())
+    lines += [f"- settings{' of the first' * (len(runs) > 1)}: {settings}", "", about, ""]
+    lines += [f"| | {results[0]['metric']} |", "| --- | ---: |"]
+    ordered = sorted(scores.items(), key=lambda item: -item[1])
+    lines += [f"| {name} | {score:.4g} |" for name, score in ordered]
+    lines += ["", f"![training]({page}_training.png)", "", f"![the model]({page}.png)", ""]
+    sample = [line.rstrip() for line in results[0]["sample"].splitlines()]
+    lines += [f"The model's answer to `{results[0]['example']}`:", "", "```text", *sample, "```"]
+    return "\n".join([*lines, ""])
+
+
+def _json(file: pathlib.Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
-    folder, page = pathlib.Path(sys.argv[1]), (*sys.argv[2:], "train")[0]
+    page, folders = sys.argv[1], [pathlib.Path(word) for word in sys.argv[2:]]
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{page}.md").write_text(render(folder, page), encoding="utf-8")
-    shutil.copy(folder / "training.png", RESULTS / PICTURES[page])
+    (RESULTS / f"{page}.md").write_text(render(folders, page), encoding="utf-8")
+    shutil.copy(folders[0] / "training.png", RESULTS / f"{page}_training.png")
+    shutil.copy(folders[0] / "picture.png", RESULTS / f"{page}.png")

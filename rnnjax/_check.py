@@ -104,20 +104,22 @@ def checked_rows(
     return lengths, mask, resets
 
 
-def check_lengths(lengths: Array, time: int, batch: Shape, time_axis: int) -> None:
+def check_lengths(
+    lengths: Array, time: int, batch: Shape, time_axis: int, name: str = "lengths"
+) -> None:
     """Raises unless lengths are integers [*B], and in [0, T] where they are concrete."""
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
-        raise TypeError(f"lengths must be integers, got {lengths.dtype}")
+        raise TypeError(f"{name} must be integers, got {lengths.dtype}")
     if lengths.shape != batch:
         raise ValueError(
-            f"lengths has shape {list(lengths.shape)}, the batch of xs is {list(batch)}"
+            f"{name} has shape {list(lengths.shape)}, the batch of xs is {list(batch)}"
             + _hint(lengths.shape, time, batch, time_axis)
         )
     if not isinstance(lengths, Tracer):
         values = np.asarray(lengths)
         for row in np.argwhere((values < 0) | (values > time)):
             index = "".join(f"[{i}]" for i in row)
-            raise ValueError(f"lengths{index} = {values[tuple(row)]} is outside [0, {time}]")
+            raise ValueError(f"{name}{index} = {values[tuple(row)]} is outside [0, {time}]")
 
 
 def check_flags(name: str, flags: Array, time: int, batch: Shape, time_axis: int) -> None:

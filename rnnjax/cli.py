@@ -1,4 +1,4 @@
-"""Floor 5: the command line: `rnnjax train`, `generate`, `evaluate`, `inspect` and `plan`."""
+"""Floor 6: the command line."""
 
 from __future__ import annotations
 
@@ -9,23 +9,129 @@ import pathlib
 import shlex
 import signal
 import sys
+import typing
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, Union
 
 if TYPE_CHECKING:
+    import tyro
     from rich.table import Table
 
     from rnnjax import Cell
-    from rnnjax.train import LanguageModelConfig
-    from rnnjax.train.language_model import Result
+    from rnnjax.tasks.language_model import Evaluation
+    from rnnjax.train import Result, Task
+else:
+    with contextlib.suppress(ModuleNotFoundError):  # `main` says what is missing
+        import tyro
 
 # What training needs is imported by the command that needs it, so that `--help` is quick.
+# Settings whose flags had other names, which stay for one minor version.
+RENAMED = {"evaluate_every": ("--validate-every",)}
+ABOUT = """Recurrent networks in JAX, trained on a task and used.
+
+rnnjax train TASK --help lists the settings of a task, rnnjax tasks the tasks."""
 
 
 @dataclasses.dataclass(frozen=True)
-class GenerateConfig:
-    """Continue a prompt with a trained model, symbol by symbol.
+class Train:
+    """Train a model on a task: rnnjax train [TASK] --flags; without one, a language model."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Judge a trained model, on its test data or on a file of yours.
+
+    Attributes:
+      run: Folder of the run, as `rnnjax train` named it.
+      data: A file of yours, or a folder of them; by default the test data.
+      batch_size: Of a language model: how many parts of the text are read side by side, for speed;
+        1 carries the state through the whole text.
+      losses: Of a language model: write the loss of each symbol after the first here, in nats, one
+        a line.
+      plot: The picture; by default evaluation.png in the run's folder.
+      checkpoint: The latest one, or the one with the best validation.
+    """
+
+    run: pathlib.Path
+    data: Annotated[pathlib.Path | None, tyro.conf.arg(aliases=["--text"])] = None
+    batch_size: int = 1
+    losses: pathlib.Path | None = None
+    plot: pathlib.Path | None = None
+    checkpoint: Literal["latest", "best"] = "latest"
+
+    def __call__(self) -> None:
+        """Prints the figures, draws the picture."""
+        from rnnjax.tasks import task_of
+        from rnnjax.tasks.language_model import LanguageModel
+        from rnnjax.train import Data, load_run
+        from rnnjax.train.plot import figure_type
+
+        figure_type()
+        run = load_run(self.run, task_of, best=self.checkpoint == "best")
+        params, task, facts = run.state.params, run.task, run.facts
+        if self.data is None:
+            data = task.data()
+        else:
+            data = Data(None, None, task.read(self.data, facts), facts)
+        picture = self.plot or self.run / "evaluation.png"
+        if isinstance(task, LanguageModel):
+            from rnnjax.tasks.language_model.pictures import plot_positions
+
+            found = task.evaluation(run.system, params, facts, data.test, self.batch_size)
+            self._losses(found)
+            plot_positions(found.positions, found.carried, task.window, picture, found.unit)
+        else:
+            for name, figure in run.system.evaluate(params, data.test).items():
+                print(f"{name} {figure:.6g}")
+            task.picture(run.system, params, data, picture)
+        print(f"the picture: {picture}", file=_out())
+
+    def _losses(self, found: Evaluation) -> None:
+        """Prints what a language model makes of a text; writes the losses."""
+        import math
+
+        import numpy as np
+
+        if self.losses is not None:
+            np.savetxt(self.losses, found.losses, fmt="%.6g")
+        print(f"{len(found.losses) + 1:,} {found.unit}s, {found.unknown:,} of them unknown")
+        print(f"{found.nats:.4f} nats, {found.nats / math.log(2):.4f} bits per {found.unit}")
+        print(f"{found.bits_per_character:.4f} bits per character")
+        print(f"perplexity {math.exp(found.nats):,.3f} per {found.unit}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Predict:
+    """Ask a trained model: what its task predicts for a request.
+
+    Attributes:
+      request: What to ask, in the form in which `rnnjax train` showed an example; - reads it from
+        the standard input.
+      run: Folder of the run.
+      checkpoint: The latest one, or the one with the best validation.
+    """
+
+    request: tyro.conf.Positional[str]
+    run: pathlib.Path
+    checkpoint: Literal["latest", "best"] = "latest"
+
+    def __call__(self) -> None:
+        """Writes the answer as it comes."""
+        from rnnjax.tasks import task_of
+        from rnnjax.train import load_run
+
+        run = load_run(self.run, task_of, best=self.checkpoint == "best")
+        out = _out()
+        for piece in run.system.predict(run.state.params, _said(self.request)):
+            out.write(piece)
+            out.flush()
+        out.write("\n")
+
+
+@dataclasses.dataclass(frozen=True)
+class Generate:
+    """Continue a prompt with a trained language model, symbol by symbol.
 
     Attributes:
       run: Folder of the run, as `rnnjax train` named it.
@@ -37,7 +143,7 @@ class GenerateConfig:
       samples: How many texts, in one batch; text b is that of seed + b.
       seed: Of the draws; the same seed gives the same text.
       unknown: Read what the model never saw as the unknown symbol.
-      checkpoint: The latest one, or the one with the least validation loss.
+      checkpoint: The latest one, or the one with the best validation.
     """
 
     run: pathlib.Path
@@ -53,17 +159,15 @@ class GenerateConfig:
 
     def __call__(self) -> None:
         """Writes the text as it comes; several, one below the other when all are done."""
-        from rnnjax.train import generate_batch, load_run
-        from rnnjax.train.data import decoded
+        from rnnjax.tasks.language_model import LanguageModel, generate_batch
+        from rnnjax.train import load_run
 
-        prompt = self.prompt
-        if prompt == "-":
-            prompt = decoded("the standard input", sys.stdin.buffer.read())
-        run = load_run(self.run, best=self.checkpoint == "best")
+        prompt = _said(self.prompt)
+        run = load_run(self.run, LanguageModel.of, best=self.checkpoint == "best")
         texts = generate_batch(
-            run.model,
+            run.system.cell,
             run.state.params,
-            run.vocabulary,
+            run.task.vocabulary(run.facts),
             prompt,
             samples=self.samples,
             length=self.length,
@@ -87,54 +191,7 @@ class GenerateConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateConfig:
-    """Predict every symbol of a text with a trained model, its state carried through the text.
-
-    Attributes:
-      run: Folder of the run.
-      text: A UTF-8 file, or a folder of them.
-      batch_size: How many parts of the text are read side by side, for speed; 1 carries the state
-        through the whole text.
-      losses: Write the loss of each symbol after the first here, in nats, one a line.
-      plot: Picture of the loss against the position in a window; by default evaluation.png in the
-        run's folder.
-      checkpoint: The latest one, or the one with the least validation loss.
-    """
-
-    run: pathlib.Path
-    text: pathlib.Path
-    batch_size: int = 1
-    losses: pathlib.Path | None = None
-    plot: pathlib.Path | None = None
-    checkpoint: Literal["latest", "best"] = "latest"
-
-    def __call__(self) -> None:
-        """Prints the figures, writes losses and picture."""
-        import math
-
-        import numpy as np
-
-        from rnnjax.train import evaluate_run
-        from rnnjax.train.data import read_whole
-        from rnnjax.train.plot import figure_type, plot_positions
-        from rnnjax.train.run import read_config
-
-        figure_type()
-        best, picture = self.checkpoint == "best", self.plot or self.run / "evaluation.png"
-        found = evaluate_run(self.run, read_whole(self.text), batch_size=self.batch_size, best=best)
-        if self.losses is not None:
-            np.savetxt(self.losses, found.losses, fmt="%.6g")
-        window = read_config(self.run)[0].window
-        plot_positions(found.positions, found.carried, window, picture, found.unit)
-        print(f"{len(found.losses) + 1:,} {found.unit}s, {found.unknown:,} of them unknown")
-        print(f"{found.nats:.4f} nats, {found.nats / math.log(2):.4f} bits per {found.unit}")
-        print(f"{found.bits_per_character:.4f} bits per character")
-        print(f"perplexity {math.exp(found.nats):,.3f} per {found.unit}")
-        print(f"loss against position in the window: {picture}", file=_out())
-
-
-@dataclasses.dataclass(frozen=True)
-class InspectConfig:
+class Inspect:
     """Show what a run is: its settings, parameters, checkpoints, curve and plan.
 
     Attributes:
@@ -148,30 +205,51 @@ class InspectConfig:
         from rich.console import Console
         from rich.text import Text
 
-        from rnnjax.train.checkpoint import checkpoints, load_meta
+        from rnnjax.tasks import task_of
+        from rnnjax.train import checkpoints, load_meta, load_run
+        from rnnjax.train.folder import read_records
         from rnnjax.train.plot import figure_type, plot_training
-        from rnnjax.train.run import load_run, read_records
 
         figure_type()
-        found, console = load_run(self.run), Console(file=_out())
-        settings = {**found.config.as_json(), **found.meta["versions"]}
+        found, console = load_run(self.run, task_of), Console(file=_out())
+        task, cell = found.task, found.system.cell
+        sizes = parameters(found.state.params)
+        settings = {"task": task.name, **task.as_json(), **found.meta["versions"]}
         console.print(_table("settings", ["", ""], list(settings.items())))
-        console.print(_table("parameters", ["", "shape", "count"], parameters(found.state.params)))
+        console.print(_table("parameters", ["", "shape", "count"], sizes, 2))
+        unit = task.metric if "task" in found.meta else "nats"  # as before there were tasks
         kept = [
-            (path.name, "" if nats is None else f"{nats:.4f} nats")
+            (path.name, "" if figure is None else f"{figure:.4g} {unit}")
             for path in checkpoints(self.run / "checkpoints")
-            for nats in [load_meta(path).get("validation")]
+            for figure in [load_meta(path).get("validation")]
         ]
         console.print(_table("checkpoints", ["", "validation"], kept))
         if records := read_records(self.run):
             picture = self.run / "training.png"
-            plot_training(records, found.config.clip_norm, picture, found.vocabulary.unit)
+            plot_training(records, picture, metric=task.metric, clip_norm=task.clip_norm)
             console.print(Text(f"the curve: {picture}\n"), soft_wrap=True)
-        print_plan(found.model, found.config.window, found.config.batch_size)
+        if cell is not None:
+            print_plan(cell, found.state.params, found.system.xs)
 
 
 @dataclasses.dataclass(frozen=True)
-class PlanConfig:
+class ListTasks:
+    """List the tasks: what each is for, and what its data are."""
+
+    def __call__(self) -> None:
+        """Prints the table."""
+        from rich.console import Console
+
+        from rnnjax.tasks import TASKS
+
+        rows = [(name, task.about, task.data_about) for name, task in TASKS.items()]
+        console = Console(file=_out())
+        console.print(_table("tasks", ["", "what is learnt", "data"], rows))
+        console.print("rnnjax train TASK --help lists the settings of one.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ShowPlan:
     """Show what the recurrence compiler makes of a language model, without running it.
 
     Attributes:
@@ -194,7 +272,10 @@ class PlanConfig:
 
     def __call__(self) -> None:
         """Prints the plan of a language model's training window."""
-        from rnnjax.train import recurrent_language_model
+        import jax
+
+        import rnnjax
+        from rnnjax.tasks.language_model import recurrent_language_model
 
         model = recurrent_language_model(
             self.vocabulary_size,
@@ -203,20 +284,30 @@ class PlanConfig:
             layers=self.layers,
             embedding_size=self.embedding_size,
         )
-        print_plan(model, self.window, self.batch_size)
+        params = jax.eval_shape(model.init, jax.random.key(0), rnnjax.tokens())
+        print_plan(model, params, jax.ShapeDtypeStruct((self.window, self.batch_size), "int32"))
 
 
-def print_plan(model: Cell, window: int, batch_size: int) -> None:
-    """Prints the plan of a language model's training window."""
+def print_plan(cell: Cell, params: Any, xs: Any) -> None:
+    """Prints the plan of a cell over a training batch, [T, B, ...]."""
     import jax
 
     import rnnjax
 
-    symbol = rnnjax.tokens()
-    params = jax.eval_shape(model.init, jax.random.key(0), symbol)
-    state = jax.eval_shape(lambda params: model.initial_state(params, (batch_size,)), params)
-    xs = jax.ShapeDtypeStruct((window, batch_size), "int32")
-    print(rnnjax.plan(model.step, params, state, xs), file=_out())
+    state = jax.eval_shape(lambda params: cell.initial_state(params, (xs.shape[1],)), params)
+    print(rnnjax.plan(cell.step, params, state, xs), file=_out())
+
+
+def _said(words: str) -> str:
+    """What a user said, or for - what the standard input has."""
+    if words != "-":
+        return words
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"the standard input is not UTF-8: {error.reason} at byte {error.start}"
+        ) from None
 
 
 def _out() -> TextIO:
@@ -238,21 +329,19 @@ def parameters(params: Any) -> list[tuple[str, str, str]]:
     return [*rows, ("all", "", f"{sum(leaf.size for _, leaf in leaves):,}")]
 
 
-def _table(title: str, columns: list[str], rows: list[tuple[Any, ...]]) -> Table:
+def _table(
+    title: str, columns: list[str], rows: list[tuple[Any, ...]], numbers: int | None = None
+) -> Table:
+    """A table; `numbers` is the column that has them."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
-    for name in columns:
-        table.add_column(name, overflow="fold", justify="right" if name == "count" else "left")
+    table = Table(title=title, title_justify="left", show_header=any(columns), min_width=len(title))
+    for place, name in enumerate(columns):
+        table.add_column(name, overflow="fold", justify="right" if place == numbers else "left")
     for row in rows:
-        table.add_row(*(Text(str(entry)) for entry in row))
+        table.add_row(*(e if isinstance(e, Text) else Text(str(e)) for e in row))
     return table
-
-
-@dataclasses.dataclass(frozen=True)
-class _Train:
-    """Train a recurrent language model."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -294,75 +383,114 @@ def _parse(words: list[str]) -> Any:
     """The command, as a function without arguments."""
     import tyro
 
-    commands: dict[str, Any] = {
-        "train": _Train(),
-        "generate": GenerateConfig,
-        "evaluate": EvaluateConfig,
-        "inspect": InspectConfig,
-        "plan": PlanConfig,
-    }
     if words[:1] == ["train"]:
-        commands["train"] = _train_defaults(words[1:])
-    kinds: Any = [
-        Annotated[kind, tyro.conf.subcommand(name)]
-        if isinstance(kind, type)
-        else Annotated[type(kind), tyro.conf.subcommand(name, default=kind)]
-        for name, kind in commands.items()
-    ]
+        return _parse_train(words[1:])
+    commands: dict[str, Any] = {
+        "train": Train,
+        "evaluate": Evaluate,
+        "predict": Predict,
+        "generate": Generate,
+        "inspect": Inspect,
+        "tasks": ListTasks,
+        "plan": ShowPlan,
+    }
+    kinds: Any = [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands.items()]
     either: Any = Union[tuple(kinds)]  # noqa: UP007  (there is no | for a list)
-    return tyro.cli(
-        either,
-        prog="rnnjax",
-        description="Recurrent language models in JAX.",
-        args=words,
-    )
+    return tyro.cli(either, prog="rnnjax", description=ABOUT, args=words)
 
 
-def _train_defaults(words: list[str]) -> Any:
-    """`rnnjax train` with its defaults: those of the run to resume or of the preset, if any."""
-    from rnnjax.train.config import CONFIGS, LanguageModelConfig
-    from rnnjax.train.run import read_config
+def _parse_train(words: list[str]) -> Callable[[], None]:
+    """`rnnjax train`, whose flags are the settings of a task.
 
-    @dataclasses.dataclass(frozen=True)
-    class Train(LanguageModelConfig):
-        """Train a recurrent language model.
+    Their defaults are those of the run to resume or of the preset, if there is one.
+    """
+    import tyro
 
-        Attributes:
-          preset: Settings by name, where no flag says otherwise.
-          resume: Folder of a run to continue, with its own settings where no flag says otherwise.
-        """
+    from rnnjax.tasks import TASKS, task_of
+    from rnnjax.train import Task
+    from rnnjax.train.folder import read_config
 
-        preset: Literal["zaremba-small"] | None = None
-        resume: pathlib.Path | None = None
-
-        def __call__(self) -> None:
-            """Trains, then prints what it came to."""
-            train(LanguageModelConfig(**{name: getattr(self, name) for name in names}), self.resume)
-
-    names = [field.name for field in dataclasses.fields(LanguageModelConfig)]
+    named, words = (words[0], words[1:]) if words and words[0][:1] != "-" else (None, words)
     flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     flags.add_argument("--resume", nargs="?", type=pathlib.Path)
     flags.add_argument("--preset", nargs="?")
     given, _ = flags.parse_known_args(words)
-    config = LanguageModelConfig()
+    if named is not None and named not in TASKS:
+        raise ValueError(f"there is no task {named}: rnnjax tasks lists them")
     if given.resume is not None:
-        config, _ = read_config(given.resume)
-    elif given.preset in CONFIGS:
-        config = CONFIGS[given.preset]
-    return Train(**dataclasses.asdict(config))
+        stored = read_config(given.resume)
+        try:
+            task, _ = task_of(stored)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{given.resume} is of no run known here: {error}") from None
+        if named not in (None, task.name):
+            raise ValueError(f"{given.resume} is a run of the task {task.name}, not of {named}")
+    else:
+        task = TASKS[named or "language-model"]()
+    kind, presets = type(task), type(task).presets()
+    task = presets.get(given.preset, task)
+    shared = {field.name for field in dataclasses.fields(Task)}
+    groups = {
+        "task": [f.name for f in dataclasses.fields(kind) if f.name not in shared],
+        "training": [f.name for f in dataclasses.fields(kind) if f.name in shared],
+    }
+    fields: list[Any] = []
+    for group, names in groups.items():
+        some: Any = _settings(task, names)
+        default = dataclasses.field(default_factory=some)
+        fields.append((group, tyro.conf.OmitArgPrefixes[some], default))
+    out = "Folder of the run; by default a new one under runs/."
+    fields.append(("out", _flag(pathlib.Path | None, out), None))
+    resume = "Folder of a run to continue, with its own settings where no flag says otherwise."
+    fields.append(("resume", _flag(pathlib.Path | None, resume), None))
+    if presets:
+        names: Any = Literal[tuple(presets)]
+        text = "Settings by name, where no flag says otherwise."
+        fields.append(("preset", _flag(names | None, text), None))
+    about = f"{task.name}: {task.about}. Data: {task.data_about}."
+    found = tyro.cli(
+        dataclasses.make_dataclass("Train", fields),
+        prog=f"rnnjax train {task.name}",
+        description=f"{about} rnnjax tasks lists the other tasks.",
+        args=words,
+    )
+    settings = {**vars(found.task), **vars(found.training)}
+    return lambda: train(kind(**settings), found.out, found.resume)
 
 
-def train(config: LanguageModelConfig, resume: pathlib.Path | None) -> None:
+def _settings(task: Task, names: list[str]) -> type:
+    """Some settings of a task as a group of flags, with its values as defaults."""
+    from docstring_parser import parse_from_object
+
+    docs = {
+        entry.arg_name: entry.description
+        for part in reversed(type(task).__mro__[:-1])
+        for entry in parse_from_object(part).params
+    }
+    hints = typing.get_type_hints(type(task))
+    fields = [
+        (name, _flag(hints[name], docs[name], old), dataclasses.field(default=getattr(task, name)))
+        for name in names
+        for old in [RENAMED.get(name, ())]
+    ]
+    return dataclasses.make_dataclass("Settings", fields)
+
+
+def _flag(kind: Any, text: str | None, old: tuple[str, ...] = ()) -> Any:
+    import tyro
+
+    return Annotated[kind, tyro.conf.arg(help=" ".join((text or "").split()), aliases=old)]
+
+
+def train(task: Task, out: pathlib.Path | None, resume: pathlib.Path | None) -> None:
     """`rnnjax train`: trains, then prints what it came to."""
     import rnnjax
-    from rnnjax.train import train_language_model
+    from rnnjax.train import run_task
 
     with contextlib.suppress(RuntimeError):  # JAX has started: the devices are what they are
         rnnjax.host.use_cpu_devices()
     rnnjax.host.tune_host_memory()
-    if resume is not None:
-        config = dataclasses.replace(config, out=resume)
-    report(train_language_model(config, resume=resume is not None))
+    report(run_task(task, resume or out, resume=resume is not None))
 
 
 def _show_warning(message: Warning | str, *where: Any) -> None:
@@ -370,30 +498,24 @@ def _show_warning(message: Warning | str, *where: Any) -> None:
 
 
 def report(result: Result) -> None:
-    """Prints what a run came to: the table, the sample, where the files are."""
+    """Prints what a run came to: the table, an answer of the model, where the files are."""
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    words = result.unit == "word"
-    figure, name = ("perplexity", "perplexity") if words else ("bits per character", "bits")
-    table = Table(title=f"{figure} of held-out text")
-    table.add_column("model")
-    table.add_column(name, justify="right")
-    for name, bits in sorted(result.bits.items(), key=lambda item: -item[1]):
-        style = "bold green" if name == "model" else ""
-        table.add_row(name, f"{2**bits:,.1f}" if words else f"{bits:.3f}", style=style)
+    scores = sorted(result.scores.items(), key=lambda item: -item[1])
+    rows = [
+        tuple(Text(t, style="bold green" if name == "model" else "") for t in (name, f"{x:,.4g}"))
+        for name, x in scores
+    ]
     console = Console(file=_out())
-    console.print(table)
-    console.print(f"{result.tokens_per_second:,.0f} {result.unit}s/s in training")
-    console.print("\nA sample at temperature 0.6:\n", style="bold")
+    console.print(_table(f"{result.metric} on the test data", ["", ""], rows, 1))
+    console.print(f"{result.per_second:,.0f} {result.unit}/s in training")
+    console.print("\nAn answer of the model:\n", style="bold")
     console.print(Text(result.sample), soft_wrap=True)
     # As text, and unwrapped: a path may hold what rich takes for markup, and is to be copied.
-    console.print(Text(f"\nEverything is in {result.folder}/; to see more of it:"), soft_wrap=True)
-    command = f"  rnnjax generate --run {shlex.quote(str(result.folder))} --prompt "
-    known = [word for word in result.sample.split() if "<unk>" not in word] or ["the"]
-    begin = known[0] if words else result.sample[:1]
-    console.print(Text(command + shlex.quote(begin)), soft_wrap=True)
+    console.print(Text(f"\nEverything is in {result.folder}/; to ask more:"), soft_wrap=True)
+    command = f"  rnnjax predict --run {shlex.quote(str(result.folder))} "
+    console.print(Text(command + shlex.quote(result.example)), soft_wrap=True)
 
 
 if __name__ == "__main__":

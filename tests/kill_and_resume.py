@@ -23,11 +23,13 @@ import jax
 import numpy as np
 
 from rnnjax._noise import is_key
-from rnnjax.train.run import load_run, read_records
+from rnnjax.tasks import task_of
+from rnnjax.train import load_run
+from rnnjax.train.folder import read_records
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLAGS = (
-    "--hidden-size 12 --embedding-size 6 --window 6 --batch-size 4 --validate-every 40 "
+    "--hidden-size 12 --embedding-size 6 --window 6 --batch-size 4 --evaluate-every 40 "
     "--checkpoint-every 3 --learning-rate 0.02"
 ).split()
 
@@ -52,7 +54,7 @@ def finish(process: subprocess.Popen) -> None:
 
 def outcome(run: pathlib.Path) -> dict[str, object]:
     """What a run came to: every byte of its last checkpoint's arrays, its losses, its result."""
-    found, arrays = load_run(run), {}
+    found, arrays = load_run(run, task_of), {}
     for path, leaf in jax.tree.leaves_with_path(found.state):
         data = np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
         arrays[jax.tree_util.keystr(path)] = (str(data.dtype), data.shape, data.tobytes())
@@ -62,7 +64,7 @@ def outcome(run: pathlib.Path) -> dict[str, object]:
         "checkpoint": arrays,
         "step": int(found.state.step),
         "losses": records,
-        "bits": result["bits"],
+        "scores": result["scores"],
         "sample": result["sample"],
     }
 

@@ -56,3 +56,15 @@ def test_every_field_is_documented(name):
 @each
 def test_listed_in_the_api_page(name):
     assert f"`{name}`" in API.read_text(encoding="utf-8")
+
+
+def test_what_moved_says_where_it_is():
+    from rnnjax import tasks, train
+
+    for name in train._MOVED:
+        with pytest.raises(ImportError, match=f"rnnjax.train.{name} is in rnnjax.t") as raised:
+            exec(f"from rnnjax.train import {name}", {})
+        home = str(raised.value).split(" is in ")[1].split(" now")[0]
+        if home == "rnnjax.tasks.language_model":
+            assert hasattr(tasks.language_model, name)
+    assert not hasattr(train, "no_such_name")

@@ -11,12 +11,14 @@ import signal
 import subprocess
 import sys
 
+import jax
 import pytest
 
 import rnnjax
 from rnnjax.cli import main, report
+from rnnjax.tasks import TASKS
 from rnnjax.train import Result
-from rnnjax.train import language_model as language_model_module
+from rnnjax.train import run as run_module
 from rnnjax.train.loop import Interrupted
 
 ROOT = pathlib.Path(rnnjax.__file__).parent.parent
@@ -46,6 +48,7 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
+    jax.devices()  # started, or `train` would make a device of each core, for all tests after it
     file = tmp_path_factory.mktemp("text") / "a text.txt"
     file.write_text("some [bold]words[/bold] to learn from\n" * 70, encoding="utf-8")
     return file
@@ -66,7 +69,7 @@ def test_train_reports_what_it_came_to(run, corpus, tmp_path, capsys):
     for name in ("model", "uniform", "unigram", "3-gram", "gzip", "xz", "xz given train"):
         assert name in shown.out
     assert "characters/s in training" in shown.out
-    assert f"rnnjax generate --run '{out}' --prompt s" in shown.out
+    assert f"rnnjax predict --run '{out}' s" in shown.out
     assert "step 3/3" in shown.err
     assert (out / "sample.txt").read_text() in shown.out  # brackets too, though rich has its own
 
@@ -118,6 +121,26 @@ def test_evaluate_writes_figures_losses_and_a_picture(run, tmp_path, capsys):
     want = [mean, bits, bits * 80 / 81, math.exp(mean)]
     assert figures[:4] == pytest.approx(want, abs=1e-3)
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_predict_answers_and_tasks_are_listed(run, capsys):
+    assert main(["predict", "some", "--run", str(run)]) == 0
+    answer = capsys.readouterr().out
+    assert answer.startswith("some")
+    assert len(answer) == len("some") + 500 + 1
+    assert main(["tasks"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for name, task in TASKS.items():
+        assert name in shown
+        assert task.about.split()[0] in shown
+
+
+def test_evaluate_without_a_file_takes_the_test_data(run, tmp_path, capsys):
+    stored = json.loads((run / "result.json").read_text())
+    assert main(["evaluate", "--run", str(run), "--plot", str(tmp_path / "plot.png")]) == 0
+    bits = re.search(r"([\d.]+) bits per character\nperplexity", capsys.readouterr().out)
+    # Read in one piece here, in 32 parts there.
+    assert float(bits[1]) == pytest.approx(stored["scores"]["model"], rel=0.05)
 
 
 def test_inspect_shows_settings_parameters_checkpoints_and_plan(run, capsys):
@@ -183,7 +206,11 @@ def test_generate_is_reproducible(run, capsys):
         ("train --text {text} --dropout 1", "rate must be a number in [0, 1), got 1.0"),
         ("train --text {text} --cut sliding --batch-size 9999", "need at least n + 1 + (N - 1)"),
         ("train --text {text} --clip-value -1", "clip_value must be a number, at least 0"),
+        ("train flying", "there is no task flying: rnnjax tasks lists them"),
+        ("train adding --resume {run}", "is a run of the task language-model, not of adding"),
         ("evaluate --run {tmp} --text {text}", "has no checkpoint: train first"),
+        ("predict s --run {tmp}", "has no checkpoint: train first"),
+        ("evaluate --run {run} --data {tmp}/nowhere", "nowhere does not exist"),
         ("evaluate --run {run} --text {tmp}/nowhere", "nowhere does not exist"),
         ("inspect --run {tmp}", "has no checkpoint: train first"),
         ("generate --run {run} --prompt s --top-p 0", "top_p must be a number in (0, 1]"),
@@ -231,11 +258,13 @@ def test_a_wrong_flag_is_status_2(argv, capsys):
         ("generate", "--run --prompt --temperature --top-k --top-p --samples --seed --unknown"),
         ("evaluate", "--run --text --losses --plot"),
         ("inspect", "--run"),
+        ("predict", "--run --checkpoint"),
+        ("train adding", "--T --cell --hidden-size --steps --learning-rate --out --resume"),
     ],
 )
 def test_help_lists_every_flag(command, flags, capsys):
     with pytest.raises(SystemExit) as exited:
-        main([command, "--help"])
+        main([*command.split(), "--help"])
     assert exited.value.code == 0
     shown = capsys.readouterr().out
     assert set(flags.split()) <= {word.strip("│,") for word in shown.split()}
@@ -272,7 +301,7 @@ def test_an_interrupted_run_says_how_to_go_on(
     def fit(*_, **__):
         raise Interrupted(number, 2)
 
-    monkeypatch.setattr(language_model_module, "fit", fit)
+    monkeypatch.setattr(run_module, "fit", fit)
     out = tmp_path / "a run"
     assert main(["train", "--text", str(corpus), "--out", str(out), *TINY]) == status
     assert capsys.readouterr().err == (
@@ -297,7 +326,7 @@ def test_a_console_of_any_encoding_shows_everything(run, tmp_path, monkeypatch, 
         ["plan", "--layers", "1"],
     )
     assert [main(argv) for argv in argvs] == [0] * len(argvs)
-    report(Result(folder, {"model": 1.0}, 1.0, "“界” \udcff", "character"))
+    report(Result(folder, "error", {"model": 1.0}, {}, 1.0, "é", "s", "“界” \udcff"))
     console.flush()
     shown = console.buffer.getvalue().decode(encoding)
     assert shown.startswith("é界\udcff".encode(encoding, "replace").decode(encoding))

@@ -21,6 +21,6 @@ def test_two_devices_equal_one():
     done = subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout)
-    assert len(results) == 10
+    assert len(results) == 11
     failed = {check: trace for check, trace in results.items() if trace}
     assert not failed, "\n\n".join(f"{check}\n{trace}" for check, trace in failed.items())

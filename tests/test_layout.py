@@ -29,11 +29,12 @@ FLOORS = {
     "layers": 3,
     "sequences": 3,
     "train": 4,
+    "tasks": 5,
     "testing": 4,
     "interop": 4,
-    "cli": 5,
-    "__init__": 5,
-    "__main__": 5,
+    "cli": 6,
+    "__init__": 6,
+    "__main__": 6,
 }
 # What floors 0-3 may import besides the standard library.
 LOWER = {"jax", "jaxlib", "numpy", "chex"}
@@ -109,6 +110,21 @@ def test_a_transformation_is_one_short_file_that_names_no_cell(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) < 150
     for cell in CELLS:
         assert f"rnnjax.cells.{cell.stem}" not in imports(path)
+
+
+TASKS = [path for path in FILES if part(path) == "tasks" and path != ROOT / "tasks" / "__init__.py"]
+
+
+def own(path):
+    """The task's name of a file below tasks/: its folder, or its stem."""
+    return path.relative_to(ROOT / "tasks").with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", TASKS, ids=lambda path: str(path.relative_to(ROOT / "tasks")))
+def test_a_task_imports_no_other_task(path):
+    others = {own(other) for other in TASKS} - {own(path)}
+    for module in imports(path):
+        assert not any(f"{module}.".startswith(f"rnnjax.tasks.{other}.") for other in others)
 
 
 def test_every_planted_fault_has_its_place():

@@ -103,6 +103,7 @@ def test_all_may_be_dropped():
 def test_training_restarts_keep_the_rate():
     import optax
 
+    from rnnjax.tasks.language_model import Symbols, next_symbol_loss
     from rnnjax.train import init_train_state, make_train_step
 
     model = rnnjax.stack(
@@ -110,8 +111,10 @@ def test_training_restarts_keep_the_rate():
     )
     params = model.init(KEY, rnnjax.tokens())
     tx = optax.sgd(0.1)
-    state = init_train_state(model, params, tx, 8, KEY)
-    state = state._replace(carried=rnnjax.set_rates(state.carried, 0.1))
+    carried = rnnjax.set_rates(model.initial_state(params, (8,), key=KEY), 0.1)
+    state = init_train_state(params, tx, KEY, carried)
     symbols = jnp.zeros((3, 8), int)
-    state, _ = make_train_step(model, tx, restart_rate=0.5)(state, symbols, symbols)
+    step = make_train_step(next_symbol_loss(model, restart_rate=0.5), tx)
+    for fresh in (False, True):
+        state, _ = step(state, Symbols(symbols, symbols, jnp.asarray(fresh)))
     assert_close(state.carried["drop"].rate.value, jnp.full(8, 0.1))

@@ -11,10 +11,13 @@ import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from oracles import assert_close
 
 from rnnjax import unroll
+from rnnjax.tasks.language_model import next_symbol_loss
+from rnnjax.train import fit, init_train_state, make_train_step, placement, streams
 
 T, B = 4, 4
 OPTIONS = {
@@ -83,10 +86,41 @@ def check_shard_map(name, given_state, reverse):
     assert_close(jax.device_get(run(params, state, xs, OPTIONS)), jax.device_get(want))
 
 
+def check_fit():
+    """Training with the rows of each batch and of what is carried spread, the rest everywhere."""
+    model = cases.CELLS["language-model"][0]
+    params, tx = cases.parameters("language-model"), optax.sgd(0.1)
+    step = make_train_step(next_symbol_loss(model), tx)
+    source = streams(np.arange(4 * 11) % 5, B, T)
+
+    def begin():
+        carried = model.initial_state(params, (B,))
+        return init_train_state(params, tx, jax.random.key(0), carried)
+
+    where = placement(B)
+    batch = where.batch(source.batch(0), source.axes)
+    assert batch.xs.sharding.spec == PartitionSpec(None, "rows")
+    assert batch.fresh.sharding.is_fully_replicated
+    carried = where.carried((jnp.zeros((B, 3)), jnp.zeros(()), jnp.zeros((3, B))))
+    assert [leaf.sharding.is_fully_replicated for leaf in carried] == [False, True, True]
+    want = begin()
+    for k in range(3):
+        want, _ = step(want, source.batch(k))
+    got = fit(step, begin(), source, steps=3)
+    assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(got.params))
+    assert_close(jax.device_get(got.params), jax.device_get(want.params))
+    assert_close(jax.device_get(got.carried), jax.device_get(want.carried))
+
+
 def main():
     assert jax.device_count() == 2
     failures = {}
     with jax.numpy_dtype_promotion("strict"):
+        try:
+            check_fit()
+            failures["fit"] = None
+        except Exception:
+            failures["fit"] = traceback.format_exc()
         for name in ("gru-before", "language-model"):
             given = name == "language-model"
             for check, arguments in {

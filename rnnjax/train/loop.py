@@ -1,139 +1,192 @@
-"""The training loop: steps, a live display, validation, and a record of all of it."""
+"""The training loop: steps, a live display, evaluations, and a record of all of it."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
-import optax
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rnnjax import Cell
+from rnnjax._factory import natural
 from rnnjax.train.console import lenient
-from rnnjax.train.data import Streams, Windows
-from rnnjax.train.losses import bits_per_token, perplexity
 from rnnjax.train.placement import placed, placement
-from rnnjax.train.step import Metrics, TrainState, check_finite, make_train_step
+from rnnjax.train.sources import Source, iterated
+from rnnjax.train.step import Metrics, TrainState, check_finite
 
+PyTree = Any
 Record = dict[str, Any]
+Scores = dict[str, float]
 T = TypeVar("T")
 
 
 def fit(
-    cell: Cell,
-    optimizer: optax.GradientTransformation,
+    step: Callable[[TrainState, PyTree], tuple[TrainState, Metrics]],
     state: TrainState,
-    source: Streams | Windows,
+    source: Source | Iterable[PyTree],
     *,
     steps: int,
-    clip_norm: float = 0.0,
-    validate: Callable[[TrainState], float] | None = None,
-    validate_every: int = 0,
-    checkpoint: Callable[[TrainState, float | None], object] | None = None,
+    evaluate: Callable[[TrainState], Mapping[str, float] | float] | None = None,
+    evaluate_every: int = 0,
+    watch: str | None = None,
+    patience: int = 0,
+    checkpoint: Callable[[TrainState, Scores | None], object] | None = None,
     checkpoint_every: int = 0,
-    record: Callable[[Record], None] = lambda record: None,
-    restart_rate: float = 0.0,
+    callbacks: Sequence[Callable[[Record], object]] = (),
+    clip_norm: float = 0.0,
     max_skips: int = 10,
-    loss: str = "mean",
-    tokens: str = "all",
-    unit: str = "character",
+    per_step: int | None = None,
+    unit: str = "examples",
+    history: Sequence[Record] = (),
 ) -> TrainState:
-    """Trains a model of symbols up to a number of steps, and shows how it goes.
+    """Trains up to a number of steps, and shows how it goes.
 
     Args:
-      cell: the model.
-      optimizer: what `init_train_state` was given.
+      step: what `make_train_step` returned.
       state: where to start; its buffers are donated.
-      source: the text, as parallel streams or as sliding windows.
+      source: the batches: anything with `batch(step)`, or an iterable of batches, with which a run
+        does not resume exactly.
       steps: the step count at which to end.
-      clip_norm: the optimizer's clipping threshold, for the share of clipped steps; 0 for none.
-      validate: state -> nats a symbol on text that is not trained on.
-      validate_every: how many steps lie between two validations; 0 for the end alone.
-      checkpoint: (state, its validation or None), to write it down; after every validation, at the
+      evaluate: state -> figures by name, or one figure, on data that is not trained on.
+      evaluate_every: how many steps lie between two evaluations; 0 for the end alone.
+      watch: which of its figures should become less; the first one by default.
+      patience: after how many evaluations in a row without a new least figure training ends; 0 for
+        never.
+      checkpoint: (state, its evaluation or None), to write it down; after every evaluation, at the
         end, and where the run is interrupted.
       checkpoint_every: how many steps lie between two checkpoints besides; 0 for none.
-      record: called with a dict for every step, every validation and every checkpoint, in order:
-        what a checkpoint has behind it was recorded before it was written.
-      restart_rate: how often a stream starts a window afresh; see `make_train_step`.
-      max_skips: how many skipped steps in a row end the run; see `make_train_step`.
-      loss: what is minimised; see `make_train_step`.
-      tokens: which targets count; see `make_train_step`.
-      unit: what a symbol is: "character", shown in bits, or "word", shown as perplexity.
+      callbacks: each is called with a dict for every step, every evaluation and every checkpoint,
+        in order: what a checkpoint has behind it was recorded before it was written.
+      clip_norm: the optimizer's clipping threshold, for the share of clipped steps; 0 for none.
+      max_skips: how many skipped steps in a row end the run; that of `make_train_step`.
+      per_step: how many things a step works on, for the rate that is shown; by default the source's
+        batch size.
+      unit: what these things are.
+      history: the records of the run so far, where it is resumed: evaluations without a new least
+        figure are counted from there.
 
     Returns:
       The state after the last step.
 
     Raises:
       NonFiniteError: too many steps in a row were skipped; names the step and the culprit.
+      ValueError: `watch` is no figure of the evaluation, or a number will not do.
       KeyboardInterrupt: at the end of a step in which Ctrl-C or SIGTERM came, or from a callback;
         `checkpoint`, if there is one, was called with the state of that step. A second signal is
         handled as ever, at once.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax
+      >>> from rnnjax.train import fit, generated, init_train_state, make_train_step
+      >>> def loss(w, carried, batch, key):
+      ...     return jnp.square(w - batch).mean(), (carried, {})
+      >>> state = init_train_state(jnp.zeros(()), optax.sgd(0.1), jax.random.key(0))
+      >>> source = generated(lambda key, size: 3 + jax.random.normal(key, (size,)), 64)
+      >>> state = fit(make_train_step(loss, optax.sgd(0.1)), state, source, steps=50)
+      >>> bool(abs(state.params - 3) < 0.1)
+      True
     """
-    train_step = make_train_step(
-        cell, optimizer, restart_rate=restart_rate, max_skips=max_skips, loss=loss, tokens=tokens
-    )
-    batch_size = source.batch_size
-    where = placement(batch_size)
-    carried = placed(state.carried, where.rows)
+    begun = int(state.step)
+    batches: Any = source if hasattr(source, "batch") else iterated(source)  # type: ignore
+    if begun and not getattr(batches, "exact", True):
+        warnings.warn(
+            f"the run goes on at step {begun} with whatever the iterator gives: it will not end "
+            "bit for bit where it would have",
+            stacklevel=2,
+        )
+    watched = _Watched(watch, natural("patience", patience), history)
+    batch_size, axes = getattr(batches, "batch_size", 1), getattr(batches, "axes", None)
+    where = placement(1 if axes is None else batch_size)
+    carried = where.carried(state.carried)
     state = placed(state._replace(carried=()), where.whole)._replace(carried=carried)
-    per_step = batch_size * (source.window if tokens == "all" else 1)
     with (
-        _Display(steps, clip_norm, per_step, record, unit) as display,
+        _Display(steps, clip_norm, per_step or batch_size, callbacks, unit) as display,
         _Signals(checkpoint is not None) as signals,
     ):
         pending: Metrics | None = None
         saved = True  # whether the state is where it began, or in a checkpoint
         try:
-            for step in range(int(state.step), steps):
-                xs, targets, restart = source.batch(step)
-                if restart and step:  # the text starts again, and so do the streams' states
-                    key = jax.random.fold_in(state.key, step)
-                    carried = cell.initial_state(state.params, (batch_size,), key=key)
-                    state = state._replace(carried=placed(carried, where.rows))
-                state, metrics = train_step(state, *placed((xs, targets), where.windows))
+            for index in range(begun, steps):
+                if watched.over:
+                    display.say(f"no better {watched.name} in {patience} evaluations: the end")
+                    break
+                state, metrics = step(state, where.batch(batches.batch(index), axes))
                 saved = False
                 before, pending = pending, metrics
                 if before is not None:  # one step behind, so that the device never waits for us
-                    display.show(step - 1, before)
-                ended = step == steps - 1
-                if ended or (step + 1) % 10 == 0:
+                    display.show(index - 1, before)
+                ended = index == steps - 1
+                if ended or (index + 1) % 10 == 0:
                     check_finite(state, max_skips)
 
-                def due(every: int, step: int = step, ended: bool = ended) -> bool:
-                    return ended or bool(every and (step + 1) % every == 0)
+                def due(every: int, index: int = index, ended: bool = ended) -> bool:
+                    return ended or bool(every and (index + 1) % every == 0)
 
-                validates = validate is not None and due(validate_every)
+                evaluates = evaluate is not None and due(evaluate_every)
                 saves = checkpoint is not None and (due(checkpoint_every) or signals.caught)
-                if validates or saves:
-                    pending, nats = None, None
-                    display.show(step, metrics)  # it waits for the step, whose time is its own
-                    if validate is not None and validates:
-                        nats = display.validate(step, functools.partial(validate, state))
+                if evaluates or saves:
+                    pending, scores = None, None
+                    display.show(index, metrics)  # it waits for the step, whose time is its own
+                    if evaluate is not None and evaluates:
+                        scores = display.evaluate(index, functools.partial(evaluate, state))
+                        watched.see(scores)
                     if checkpoint is not None:
-                        display.save(step, functools.partial(checkpoint, state, nats))
+                        display.save(index, functools.partial(checkpoint, state, scores))
                         saved = True
                 if signals.caught and saved:
-                    raise Interrupted(signals.caught, step + 1)
+                    raise Interrupted(signals.caught, index + 1)
             if pending is not None:
                 display.show(steps - 1, pending)
         except KeyboardInterrupt:
             # A callback's own, which may come at every record. A second signal ends it as it is.
             if checkpoint is not None and not saved and not signals.caught:
-                step = int(state.step) - 1
+                last = int(state.step) - 1
                 with contextlib.suppress(KeyboardInterrupt):
                     if pending is not None:
-                        display.show(step, pending)
-                display.save(step, functools.partial(checkpoint, state, None))
+                        display.show(last, pending)
+                display.save(last, functools.partial(checkpoint, state, None))
             raise
     return placed(state, where.one)
+
+
+class _Watched:
+    """Counts evaluations without a new least figure.
+
+    Attributes:
+      name: the figure; None until the first evaluation, where it was not named.
+    """
+
+    def __init__(self, name: str | None, patience: int, history: Sequence[Record]):
+        self.name, self.patience = name, patience
+        self.least, self.since = math.inf, 0
+        for record in history:
+            if "evaluation" in record:
+                self.see(record["evaluation"])
+
+    def see(self, scores: Mapping[str, float | None]) -> None:
+        self.name = next(iter(scores)) if self.name is None else self.name
+        if self.name not in scores:
+            raise ValueError(
+                f"watch must be a figure of the evaluation, one of {', '.join(scores)}, got "
+                f"{self.name!r}"
+            )
+        figure = scores[self.name]
+        self.since += 1
+        if figure is not None and figure < self.least:  # a record has None for NaN
+            self.least, self.since = figure, 0
+
+    @property
+    def over(self) -> bool:
+        return bool(self.patience) and self.since >= self.patience
 
 
 class Interrupted(KeyboardInterrupt):
@@ -177,31 +230,31 @@ class _Signals:
 
 
 class _Display:
-    """A progress bar on a terminal, a line now and then elsewhere; and the record either way."""
+    """A progress bar on a terminal, a line now and then elsewhere; and the records either way."""
 
     def __init__(
         self,
         steps: int,
         clip_norm: float,
-        tokens: int,
-        record: Callable[[Record], None],
+        per_step: int,
+        callbacks: Sequence[Callable[[Record], object]],
         unit: str,
     ):
-        self.unit = unit
-        self.steps, self.clip_norm, self.tokens, self.record = steps, clip_norm, tokens, record
+        self.steps, self.clip_norm, self.per_step, self.unit = steps, clip_norm, per_step, unit
+        self.callbacks = callbacks
         self.console = Console(file=lenient(sys.stderr))
         self.progress = Progress(
             TextColumn("step {task.completed}/{task.total}"),
             BarColumn(),
-            TextColumn("{task.fields[line]}"),
+            TextColumn("{task.fields[line]}", markup=False),
             TimeRemainingColumn(),
             console=self.console,
             disable=not self.console.is_terminal,
         )
         self.task = self.progress.add_task("", total=steps, line="compiling")
-        self.loss = self.shown = None
+        self.smooth: dict[str, Any] = {}
         self.clipped = self.skipped = self.count = 0
-        self.validation = ""
+        self.evaluation = ""
 
     def __enter__(self) -> _Display:
         self.progress.start()
@@ -211,8 +264,12 @@ class _Display:
     def __exit__(self, *error: object) -> None:
         self.progress.stop()
 
+    def say(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     def show(self, step: int, metrics: Metrics) -> None:
-        loss, norm, skipped = (x.item() for x in jax.device_get(metrics))
+        found: Any = jax.tree.map(lambda x: x.item(), jax.device_get(tuple(metrics)))
+        loss, norm, skipped, more = found
         now = time.perf_counter()
         clipped = not skipped and bool(self.clip_norm) and norm > self.clip_norm
         self.clipped, self.count = self.clipped + clipped, self.count + 1
@@ -220,18 +277,19 @@ class _Display:
         if self.count == 1:
             self.since = now  # the first step compiled
         if not skipped:
-            self.loss = loss if self.loss is None else 0.95 * self.loss + 0.05 * loss
-        rate = (self.count - 1) * self.tokens / max(now - self.since, 1e-9)
-        average = float("nan") if self.loss is None else self.loss
+            for name, figure in {"loss": loss, **more}.items():
+                before = self.smooth.get(name, figure)
+                self.smooth[name] = 0.95 * before + 0.05 * figure
+        rate = (self.count - 1) * self.per_step / max(now - self.since, 1e-9)
         line = (
-            f"loss {average:.3f} nats, {self._shown(average)}"
-            f"{self.validation} · gradient {norm:.2f} · {self.clipped / self.count:.0%} clipped"
-            f"{f' · {self.skipped} skipped' if self.skipped else ''} · {rate:,.0f} tokens/s"
+            f"{_figures(self.smooth or {'loss': math.nan})}{self.evaluation} · gradient {norm:.2f}"
+            f"{f' · {self.clipped / self.count:.0%} clipped' if self.clip_norm else ''}"
+            f"{f' · {self.skipped} skipped' if self.skipped else ''} · {rate:,.0f} {self.unit}/s"
         )
         self.progress.update(self.task, completed=step + 1, line=line)
         if self.progress.disable and (step + 1) % max(1, self.steps // 20) == 0:
             left = (self.steps - step - 1) * (now - self.since) / max(1, self.count - 1)
-            self.console.print(f"step {step + 1}/{self.steps} · {line} · {left:.0f} s left")
+            self.say(f"step {step + 1}/{self.steps} · {line} · {left:.0f} s left")
         self.record(
             {
                 "step": step + 1,
@@ -241,23 +299,25 @@ class _Display:
                 "skipped": skipped,
                 "compiled": self.count == 1,
                 "seconds": round(now - self.start, 6),
+                "metrics": more,
             }
         )
 
-    def validate(self, step: int, validation: Callable[[], float]) -> float:
-        nats = self._aside(validation)
-        self.validation = f" (validation {self._shown(nats)})"
-        self.record({"step": step + 1, "validation_loss": nats})
-        return nats
+    def evaluate(self, step: int, evaluation: Callable[[], Mapping[str, float] | float]) -> Scores:
+        found = self._aside(evaluation)
+        scores = dict(found) if isinstance(found, Mapping) else {"loss": found}
+        scores = {name: float(figure) for name, figure in scores.items()}
+        self.evaluation = f" (held out: {_figures(dict([next(iter(scores.items()))]))})"
+        self.record({"step": step + 1, "evaluation": scores})
+        return scores
 
     def save(self, step: int, checkpoint: Callable[[], object]) -> None:
         self._aside(checkpoint)
         self.record({"step": step + 1, "checkpoint": True})
 
-    def _shown(self, nats: float) -> str:
-        if self.unit == "word":
-            return f"perplexity {perplexity(nats):.1f}"
-        return f"{bits_per_token(nats):.3f} bits/char"
+    def record(self, entry: Record) -> None:
+        for callback in self.callbacks:
+            callback(entry)
 
     def _aside(self, work: Callable[[], T]) -> T:
         """Does what is not training, and leaves its time out of the rate."""
@@ -265,3 +325,7 @@ class _Display:
         result = work()
         self.since += time.perf_counter() - start
         return result
+
+
+def _figures(scores: Scores) -> str:
+    return " · ".join(f"{name} {figure:.4g}" for name, figure in scores.items())

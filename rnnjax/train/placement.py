@@ -14,15 +14,39 @@ class Placement(NamedTuple):
 
     Attributes:
       whole: of what every device has: parameters, optimizer state, keys.
-      rows: of a state, leaves [B, ...].
-      windows: of a window, leaves [T, B, ...].
+      rows: of what the rows of a batch have, leaves [B, ...].
       one: of what comes out of it again: the first device.
+      size: B.
     """
 
-    whole: jax.sharding.Sharding | None = None
-    rows: jax.sharding.Sharding | None = None
-    windows: jax.sharding.Sharding | None = None
+    whole: jax.sharding.NamedSharding | None = None
+    rows: jax.sharding.NamedSharding | None = None
     one: jax.sharding.Sharding | None = None
+    size: int = 0
+
+    def batch(self, batch: PyTree, axes: PyTree) -> PyTree:
+        """A batch with its rows spread; `axes` as `Source.axes` has them."""
+        if self.rows is None:
+            return batch
+        mesh, (name,) = self.rows.mesh, self.rows.spec
+
+        def spread(axis: int | None, part: PyTree) -> PyTree:
+            if axis is None:
+                return placed(part, self.whole)
+            return placed(part, jax.NamedSharding(mesh, jax.P(*[None] * axis, name)))
+
+        return jax.tree.map(spread, axes, batch, is_leaf=lambda axis: axis is None)
+
+    def carried(self, carried: PyTree) -> PyTree:
+        """What passes from batch to batch: leaves [B, ...] spread, the others whole."""
+        if self.rows is None:
+            return carried
+
+        def spread(leaf: Any) -> Any:
+            rows = leaf.ndim and leaf.shape[0] == self.size
+            return placed(leaf, self.rows if rows else self.whole)
+
+        return jax.tree.map(spread, carried)
 
 
 def placement(batch_size: int) -> Placement:
@@ -46,8 +70,8 @@ def placement(batch_size: int) -> Placement:
     return Placement(
         whole=jax.NamedSharding(mesh, jax.P()),
         rows=jax.NamedSharding(mesh, jax.P("rows")),
-        windows=jax.NamedSharding(mesh, jax.P(None, "rows")),
         one=jax.sharding.SingleDeviceSharding(jax.devices()[0]),
+        size=batch_size,
     )
 
 

@@ -1,8 +1,7 @@
-"""The picture of a run."""
+"""The picture of a run, and what pictures have alike."""
 
 from __future__ import annotations
 
-import math
 import pathlib
 from typing import Any
 
@@ -26,37 +25,41 @@ def figure_type() -> Any:
 
 
 def plot_training(
-    records: list[dict[str, Any]], clip_norm: float, file: pathlib.Path, unit: str = "character"
+    records: list[dict[str, Any]], file: pathlib.Path, *, metric: str, clip_norm: float = 0.0
 ) -> None:
-    """Draws loss and gradient norm over steps.
+    """Draws what training brought down, and the gradient norm, over steps.
 
     Args:
-      records: what the loop recorded: one dict a step, and one a validation.
-      clip_norm: the clipping threshold, drawn as a line; 0 for none.
+      records: what the loop recorded: one dict a step, and one an evaluation.
       file: where to write the PNG.
-      unit: what a symbol is.
+      metric: the figure of the evaluations to draw; and of the steps, whose loss is drawn where
+        they have none of this name.
+      clip_norm: the clipping threshold, drawn as a line; 0 for none.
     """
     steps = [r for r in records if "loss" in r]
-    validations = [r for r in records if "validation_loss" in r]
+    evaluations = [r for r in records if metric in r.get("evaluation", ())]
     t = np.array([r["step"] for r in steps])
-    bits = np.array([r["loss"] for r in steps], float) / math.log(2)
+    values = np.array([r.get("metrics", {}).get(metric, r["loss"]) for r in steps], float)
     norms = np.array([r["grad_norm"] for r in steps], float)
 
     figure = figure_type()(figsize=(9, 6.5), layout="constrained")
     loss, gradient = figure.subplots(2, 1, sharex=True)
-    loss.plot(t, bits, color="tab:blue", alpha=0.25, linewidth=0.8, label="each step")
-    loss.plot(t, _smooth(bits), color="tab:blue", label="training, smoothed")
+    loss.plot(t, values, color="tab:blue", alpha=0.25, linewidth=0.8, label="each step")
+    loss.plot(t, _smooth(values), color="tab:blue", label="training, smoothed")
     loss.plot(
-        [r["step"] for r in validations],
-        np.array([r["validation_loss"] for r in validations], float) / math.log(2),
+        [r["step"] for r in evaluations],
+        np.array([r["evaluation"][metric] for r in evaluations], float),
         "o-",
         color="tab:orange",
         label="validation",
     )
-    finite = bits[np.isfinite(bits)]
-    if finite.size:
-        loss.set_ylim(0.95 * finite.min(), 1.05 * np.quantile(finite, 0.995))
-    loss.set_ylabel(f"bits per {unit}")
+    finite = values[np.isfinite(values)]
+    if finite.size and 0 < 30 * _smooth(finite).min() < _smooth(finite).max():
+        loss.set_yscale("log")
+    elif finite.size:
+        low, high = finite.min(), np.quantile(finite, 0.995)
+        loss.set_ylim(low - 0.05 * (high - low or 1), high + 0.05 * (high - low or 1))
+    loss.set_ylabel(metric)
     loss.legend()
 
     gradient.semilogy(t, norms, color="tab:gray", alpha=0.4, linewidth=0.8, label="each step")
@@ -70,43 +73,12 @@ def plot_training(
     gradient.set_xlabel("step")
     gradient.legend()
     for axes in (loss, gradient):
-        _tidy(axes)
+        tidy(axes)
     figure.savefig(file, dpi=120)
 
 
-def plot_positions(
-    positions: np.ndarray,
-    carried: np.ndarray | None,
-    trained: int,
-    file: pathlib.Path,
-    unit: str = "character",
-) -> None:
-    """Draws the loss against the position in a window.
-
-    Args:
-      positions: mean nats at each position of windows that begin without a memory, [W].
-      carried: the same where the state is carried through the text, [W]; None to leave it out.
-      trained: T, how many steps the training went back through.
-      file: where to write the PNG.
-      unit: what a symbol is.
-    """
-    figure = figure_type()(figsize=(9, 4.5), layout="constrained")
-    axes = figure.subplots()
-    place = np.arange(1, len(positions) + 1)
-    axes.plot(place, positions / math.log(2), color="tab:blue", label="from an empty memory")
-    if carried is not None:
-        axes.plot(place, carried / math.log(2), color="tab:orange", label="with carried memory")
-    if trained < len(positions):
-        label = f"window of training, {trained}"
-        axes.axvline(trained, color="tab:red", linestyle="--", label=label)
-    axes.set_xlabel(f"{unit}s read in the window")
-    axes.set_ylabel(f"bits per {unit}")
-    axes.legend()
-    _tidy(axes)
-    figure.savefig(file, dpi=120)
-
-
-def _tidy(axes: Any) -> None:
+def tidy(axes: Any) -> None:
+    """A light grid, and no box around it."""
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 

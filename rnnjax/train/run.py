@@ -1,40 +1,66 @@
-"""A run's folder: what is in it, how it is begun, found again and read back."""
+"""A run of a task: from its settings to a folder with everything in it, and back from there."""
 
 from __future__ import annotations
 
-import datetime
+import contextlib
+import itertools
 import json
-import os
 import pathlib
-import platform
+import shlex
+import time
 import warnings
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
-import optax
 
-import rnnjax
 from rnnjax.train.checkpoint import (
     CheckpointError,
     best_checkpoint,
-    check_folder,
     checkpoints,
     load_checkpoint,
     load_meta,
+    save_checkpoint,
 )
-from rnnjax.train.config import LEVELS, LanguageModelConfig
-from rnnjax.train.data import Vocabulary, Words
-from rnnjax.train.step import TrainState, init_train_state
+from rnnjax.train.folder import (
+    as_json,
+    new_folder,
+    read_config,
+    read_records,
+    tensorboard,
+    versions,
+    write,
+)
+from rnnjax.train.loop import fit
+from rnnjax.train.plot import figure_type, plot_training
+from rnnjax.train.step import TrainState, init_train_state, make_train_step
+from rnnjax.train.task import Facts, System, Task
 
-# What a run writes into its folder.
-FILES = (
-    "config.json",
-    "metrics.jsonl",
-    "training.png",
-    "result.json",
-    "sample.txt",
-    "checkpoints",
-)
+Meta = dict[str, Any]
+
+
+class Result(NamedTuple):
+    """What a run came to.
+
+    Attributes:
+      folder: the run's folder.
+      metric: what the figures are.
+      scores: the metric on the test data, the model's and the baselines'; less is better.
+      test: all figures of the model on the test data.
+      per_second: what training worked through, evaluation and compilation left out.
+      unit: in which things.
+      example: what the model was asked.
+      sample: its answer.
+    """
+
+    folder: pathlib.Path
+    metric: str
+    scores: dict[str, float]
+    test: dict[str, float]
+    per_second: float
+    unit: str
+    example: str
+    sample: str
 
 
 class Run(NamedTuple):
@@ -42,23 +68,189 @@ class Run(NamedTuple):
 
     Attributes:
       checkpoint: the checkpoint's folder.
-      config: the settings.
-      vocabulary: the model's symbols.
-      model: the cell.
-      state: parameters, optimizer, carried state, key, step.
-      meta: what else was stored: versions, the digest of the text, the validation.
+      task: the settings.
+      facts: what the model knows of the data.
+      system: the model and what is done with it.
+      state: parameters, optimizer, what is carried, key, step.
+      meta: what else was stored: versions, the validation.
     """
 
     checkpoint: pathlib.Path
-    config: LanguageModelConfig
-    vocabulary: Vocabulary | Words
-    model: rnnjax.Cell
+    task: Any
+    facts: Facts
+    system: System
     state: TrainState
-    meta: dict[str, Any]
+    meta: Meta
+
+
+def run_task(task: Task, out: str | pathlib.Path | None = None, *, resume: bool = False) -> Result:
+    """Runs a task: data, model, training, baselines, pictures; everything into the run's folder.
+
+    A run that was killed, at any moment, ends with `resume` bit for bit where it would have ended
+    by itself: on the same machine, versions, devices and settings, which are compared. Ctrl-C and
+    SIGTERM lose no step: training stops behind the one it is at, with a checkpoint.
+
+    With `patience`, the result is that of the best checkpoint, else that of the last step.
+
+    Args:
+      task: what to do.
+      out: the run's folder; None for a new one under runs/.
+      resume: whether to continue the run in `out` instead of beginning one.
+
+    Returns:
+      A `Result`; the folder holds `config.json`, `metrics.jsonl`, `training.png`, `picture.png`,
+      `result.json`, `sample.txt`, `checkpoints/`, and `tensorboard/` where something is installed
+      that writes it.
+
+    Raises:
+      ValueError: the data or the settings will not do, or there is no run to continue.
+      OSError: the folder cannot be written; raised before training.
+      CheckpointError: none of the checkpoints of the run to continue can be used.
+      NonFiniteError: training ran into non-finite numbers and stayed there, or an evaluation did.
+      ImportError: matplotlib is missing; raised before training.
+      KeyboardInterrupt: Ctrl-C or SIGTERM; a note to it says how to go on.
+    """
+    task.check()
+    figure_type()
+    key = seed_key(task.seed)
+    data = task.data()
+    source, system = task.source(data), task.system(data.facts)
+    optimizer = task.transformation(source)
+    step = make_train_step(system.loss, optimizer)
+    init_key, run_key = jax.random.split(key)  # one for both would share numbers between them
+    meta = {
+        "task": task.name,
+        "config": task.as_json(),
+        "facts": data.facts,
+        "versions": versions(),
+    }
+    folder = _compared(task, out, meta) if resume else new_folder(out, task.name)
+    if resume and checkpoints(folder / "checkpoints"):
+        state = load_run(folder, lambda meta: (task, data.facts)).state
+    else:
+        state = _begin(system, optimizer, init_key, run_key)
+    write(folder / "config.json", json.dumps(meta, indent=1) + "\n")
+    records = read_records(folder, int(state.step))
+    write(folder / "metrics.jsonl", "".join(as_json(record) + "\n" for record in records))
+    elapsed = max((r["seconds"] for r in records if "seconds" in r), default=0.0)
+    start = time.perf_counter()
+    with _resumable(folder):
+        with (folder / "metrics.jsonl").open("a", encoding="utf-8") as log:
+
+            def record(entry: dict[str, Any]) -> None:
+                if "seconds" in entry:
+                    entry = {**entry, "seconds": entry["seconds"] + elapsed}
+                log.write(as_json(entry) + "\n")
+                log.flush()
+
+            def checkpoint(state: TrainState, scores: dict[str, float] | None) -> None:
+                save_checkpoint(
+                    folder / "checkpoints",
+                    int(state.step),
+                    state,
+                    {**meta, "validation": None if scores is None else scores[task.metric]},
+                    keep=task.keep,
+                    best="validation",
+                )
+
+            board = tensorboard(folder / "tensorboard")
+            state = fit(
+                step,
+                state,
+                source,
+                steps=task.total_steps(source),
+                evaluate=lambda state: system.evaluate(state.params, data.validation),
+                evaluate_every=task.evaluate_every,
+                watch=task.metric,
+                patience=task.patience,
+                checkpoint=checkpoint,
+                checkpoint_every=task.checkpoint_every,
+                callbacks=(record, *([board] if board else ())),
+                clip_norm=task.clip_norm,
+                per_step=task.pace()[0],
+                unit=task.pace()[1],
+                history=records,
+            )
+        if task.patience:
+            state = load_run(folder, lambda meta: (task, data.facts), best=True).state
+        records = read_records(folder)
+        plot_training(
+            records, folder / "training.png", metric=task.metric, clip_norm=task.clip_norm
+        )
+        test = system.evaluate(state.params, data.test)
+        scores = {"model": test[task.metric], **task.baselines(data)}
+        example = task.example(data)
+        sample = "".join(system.predict(state.params, example))
+        task.picture(system, state.params, data, folder / "picture.png")
+        (things, unit), seconds = task.pace(), time.perf_counter() - start
+        rate = _throughput(records, things)
+        result = Result(folder, task.metric, scores, test, rate, unit, example, sample)
+        report = {**result._asdict(), "folder": str(folder), "seconds": seconds}
+        write(folder / "sample.txt", sample)
+        write(folder / "result.json", as_json(report, indent=1) + "\n")
+    return result
+
+
+def seed_key(seed: int) -> jax.Array:
+    """The random key of a seed that a user gave."""
+    try:
+        return jax.random.key(seed)
+    except OverflowError:
+        raise ValueError(f"seed must fit into 64 bits, got {seed}") from None
+
+
+def _begin(system: System, optimizer: Any, *keys: jax.Array) -> TrainState:
+    """The state before the first step; keys for the parameters and for the run."""
+    params = system.init(keys[0])
+    carried = system.carried(params, jax.random.fold_in(keys[1], 0))
+    return init_train_state(params, optimizer, keys[1], carried)
+
+
+@contextlib.contextmanager
+def _resumable(folder: pathlib.Path) -> Iterator[None]:
+    """Says to whoever interrupts a run how to continue it."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        stop.add_note(f"to go on: rnnjax train --resume {shlex.quote(str(folder))}")
+        raise
+
+
+def _compared(task: Task, out: str | pathlib.Path | None, meta: Meta) -> pathlib.Path:
+    """The folder of the run to continue; warns where it would not continue bit for bit."""
+    if out is None:
+        raise ValueError("out must name the folder of the run to continue, got None")
+    stored = read_config(out)
+    if "task" not in stored:
+        raise ValueError(
+            f"{out} was begun by rnnjax {stored['versions'].get('rnnjax')}, before there were "
+            "tasks: its checkpoints can be used, but it cannot be continued"
+        )
+    if stored["task"] != task.name:
+        raise ValueError(f"{out} is a run of the task {stored['task']}, not of {task.name}")
+    here, there = json.loads(json.dumps(meta["facts"])), stored["facts"]
+    if other := [name for name in {**here, **there} if here.get(name) != there.get(name)]:
+        raise ValueError(
+            f"the data are not those that {out} was trained on (other {', '.join(other)}): begin a "
+            "new run with them"
+        )
+    here, there = ({**m["config"], **m["versions"]} for m in (meta, stored))
+    free = {*task.paths(), "keep", "checkpoint_every"}  # what no parameter depends on
+    for name in sorted(here.keys() - free):
+        if here[name] != there.get(name):
+            warnings.warn(
+                f"{name} is {here[name]} now and was {there.get(name)}: the run will not end bit "
+                "for bit where it would have",
+                stacklevel=3,
+            )
+    return pathlib.Path(out)
 
 
 def load_run(
-    folder: str | pathlib.Path, *, best: bool = False, config: LanguageModelConfig | None = None
+    folder: str | pathlib.Path,
+    task_of: Callable[[Meta], tuple[Task, Facts]],
+    *,
+    best: bool = False,
 ) -> Run:
     """Reads a run back, from its latest sound checkpoint.
 
@@ -66,8 +258,9 @@ def load_run(
 
     Args:
       folder: the run's folder.
-      best: whether to begin with the checkpoint of the least validation loss.
-      config: the settings to read it with; None for those it was stored with.
+      task_of: from what a run stored to its task and the facts of its data, such as
+        `rnnjax.tasks.task_of`; KeyError, TypeError or ValueError where it knows none.
+      best: whether to begin with the checkpoint of the best validation.
 
     Returns:
       A `Run`.
@@ -85,7 +278,7 @@ def load_run(
     errors = []
     for path in reversed(found):
         try:
-            run = _read(path, config)
+            run = _read(path, task_of)
         except CheckpointError as error:
             errors.append(error)
             continue
@@ -95,93 +288,26 @@ def load_run(
     raise errors[0]
 
 
-def _read(path: pathlib.Path, wanted: LanguageModelConfig | None) -> Run:
+def _read(path: pathlib.Path, task_of: Callable[[Meta], tuple[Task, Facts]]) -> Run:
     meta = load_meta(path)
     try:
-        config = wanted or LanguageModelConfig.from_json(meta["config"])
-        vocabulary = LEVELS[config.level](meta["vocabulary"])
-    except (KeyError, TypeError) as error:  # sound, but of another job or another version
-        raise CheckpointError(f"{path} is of no language model known here: {error}") from None
-    model = config.model(len(vocabulary))
+        task, facts = task_of(meta)
+        system = task.system(facts)
+    except (KeyError, TypeError, ValueError) as error:  # sound, but of another job or version
+        raise CheckpointError(f"{path} is of no task known here: {error}") from None
 
     def begin(key: jax.Array) -> TrainState:
-        params = model.init(key, rnnjax.tokens())
-        return init_train_state(model, params, config.transformation(), config.batch_size, key)
+        return _begin(system, task.transformation(), key, key)
 
     state, _ = load_checkpoint(path, jax.eval_shape(begin, jax.random.key(0)))
-    return Run(path, config, vocabulary, model, state, meta)
+    return Run(path, task, facts, system, state, meta)
 
 
-def read_config(folder: str | pathlib.Path) -> tuple[LanguageModelConfig, dict[str, Any]]:
-    """The settings a run was begun with, and all of its config.json.
-
-    Raises:
-      ValueError: the folder holds no run, or one that is not known here.
-    """
-    try:
-        meta = json.loads((pathlib.Path(folder) / "config.json").read_text(encoding="utf-8"))
-        return LanguageModelConfig.from_json(meta["config"]), meta
-    except FileNotFoundError:
-        raise ValueError(f"{folder} holds no run: its config.json is missing") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder}/config.json is of no run known here: {error}") from None
-
-
-def new_folder(config: LanguageModelConfig) -> pathlib.Path:
-    """The run's folder, made and known to be writable before any work is done."""
-    if config.out is not None:
-        folder = config.out
-        for name in FILES:
-            if os.path.lexists(folder / name):
-                raise ValueError(
-                    f"{folder} already holds a run's {name}: choose another --out, remove it, or "
-                    f"continue it with --resume {folder}"
-                )
-    else:
-        stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{config.cell}-{config.hidden_size}"
-        taken = 0
-        folder = pathlib.Path("runs") / stem
-        while folder.exists():
-            taken += 1
-            folder = pathlib.Path("runs") / f"{stem}-{taken}"
-    check_folder(folder / "checkpoints")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def write(file: pathlib.Path, text: str) -> None:
-    """Writes a file whole or not at all, however the process ends."""
-    partial = file.with_name(f".partial_{file.name}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, file)
-
-
-def as_json(value: dict[str, Any], **options: Any) -> str:
-    """JSON as every reader takes it: a number that is not finite is null."""
-    value = json.loads(json.dumps(value), parse_constant=lambda name: None)
-    return json.dumps(value, **options)
-
-
-def read_records(folder: pathlib.Path, last: int | None = None) -> list[dict[str, Any]]:
-    """What the loop recorded, up to some step; a line that a kill cut short is left out."""
-    records = []
-    file = folder / "metrics.jsonl"
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            break
-        if last is None or record["step"] <= last:
-            records.append(record)
-    return records
-
-
-def versions() -> dict[str, str]:
-    """What the numbers of a run depend on besides its settings."""
-    return {
-        "rnnjax": rnnjax.__version__,
-        "jax": jax.__version__,
-        "optax": optax.__version__,
-        "python": platform.python_version(),
-        "devices": str(jax.devices()),
-    }
+def _throughput(records: list[dict[str, Any]], things: int) -> float:
+    """Things a second, over all steps but those with compilation or an evaluation in between."""
+    steps = [
+        after["seconds"] - before["seconds"]
+        for before, after in itertools.pairwise(records)
+        if all("loss" in r and not r["compiled"] for r in (before, after))
+    ]
+    return len(steps) * things / sum(steps) if steps else float("nan")

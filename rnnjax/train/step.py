@@ -1,4 +1,4 @@
-"""One training step: truncated back-propagation through time, as a jitted function."""
+"""One training step for any loss over any model, as a jitted function."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rnnjax import Cell, last, noise_keys, rekey, unroll
-from rnnjax._cell import joined, parted
-from rnnjax._factory import natural, one_of, real
-from rnnjax._unroll import select_rows
-from rnnjax.train.losses import cross_entropy
+from rnnjax import noise_keys
+from rnnjax._factory import natural
 from rnnjax.train.optimizer import global_norm
 
 Array = jax.Array
 PyTree = Any
+
+# loss(params, carried, batch, key) -> (value, (carried, metrics)): a scalar that is minimised; what
+# passes on to the next batch, () where nothing does; and scalars by name, to be shown.
+Loss = Callable[[PyTree, PyTree, PyTree, Array], tuple[Array, tuple[PyTree, dict[str, Array]]]]
 
 
 class TrainState(NamedTuple):
     """Everything a run carries from step to step, and what a checkpoint holds.
 
     Attributes:
-      params: the cell's parameters.
+      params: the model's parameters.
       opt_state: the optimizer's state.
-      carried: the cell's state after the last window, [B, ...].
+      carried: what the loss passes on from batch to batch, such as a cell's state, [B, ...].
       key: the run's random key; step k folds k in.
       step: how many steps were taken, skipped ones included.
       skipped: how many were skipped because something in them was not finite.
@@ -51,14 +52,16 @@ class Metrics(NamedTuple):
     """What a step reports.
 
     Attributes:
-      loss: nats a real token.
+      loss: the value that is minimised.
       grad_norm: the global norm of the gradient before clipping.
       skipped: whether the step changed nothing, because something in it was not finite.
+      more: the loss's own metrics, by name.
     """
 
     loss: Array
     grad_norm: Array
     skipped: Array
+    more: dict[str, Array]
 
 
 class NonFiniteError(ArithmeticError):
@@ -66,30 +69,23 @@ class NonFiniteError(ArithmeticError):
 
 
 def init_train_state(
-    cell: Cell, params: PyTree, optimizer: optax.GradientTransformation, batch_size: int, key: Array
+    params: PyTree, optimizer: optax.GradientTransformation, key: Array, carried: PyTree = ()
 ) -> TrainState:
     """The state of a run before its first step.
 
     Args:
-      cell: the model.
-      params: its parameters; copied, since training steps donate their buffers.
+      params: the model's parameters; copied, since training steps donate their buffers.
       optimizer: an optax transformation.
-      batch_size: B.
       key: the run's random key.
+      carried: what the loss gets with the first batch, such as `cell.initial_state(params, (B,),
+        key=key)`; copied as well.
 
     Returns:
       A `TrainState`.
     """
     key = noise_keys(key, ())[0]  # of one kind and in a buffer of its own, whatever came
     # Copied, since an optimizer or a learnable initial state may hand the parameters back.
-    params, opt_state, carried = jax.tree.map(
-        jnp.copy,
-        (
-            params,
-            optimizer.init(params),
-            cell.initial_state(params, (batch_size,), key=jax.random.fold_in(key, 0)),
-        ),
-    )
+    params, opt_state, carried = jax.tree.map(jnp.copy, (params, optimizer.init(params), carried))
     return TrainState(
         params=params,
         opt_state=opt_state,
@@ -101,24 +97,19 @@ def init_train_state(
 
 
 def make_train_step(
-    cell: Cell,
-    optimizer: optax.GradientTransformation,
-    *,
-    restart_rate: float = 0.0,
-    max_skips: int = 10,
-    loss: str = "mean",
-    tokens: str = "all",
-) -> Callable[..., tuple[TrainState, Metrics]]:
-    """A step of truncated back-propagation through time for a model of symbols.
+    loss: Loss, optimizer: optax.GradientTransformation, *, max_skips: int = 10
+) -> Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]:
+    """A step of gradient descent on any loss.
 
-        carried', logits = unroll(cell, params, carried, xs)
-        loss = cross-entropy of the targets;   params' = params + optimizer(∂loss / ∂params)
+        value, (carried', metrics) = loss(params, carried, batch, key_k)
+        params' = params + optimizer(∂value / ∂params)
 
-    The state is carried from window to window, its gradient is not. Noise is drawn anew each
-    window. A step whose loss, gradient, new parameters or new optimizer state is not finite leaves
-    parameters, optimizer and carried state as they were; after `max_skips` of them in a row every
-    further step does, and `check_finite` raises. What an optimizer keeps infinite from the start,
-    as some do a best loss, is no sign of a broken step.
+    `carried` passes from batch to batch, its gradient does not: with a cell's state in it, this is
+    truncated back-propagation through time. Step k has a key of its own. A step whose loss,
+    gradient, new parameters or new optimizer state is not finite leaves parameters, optimizer and
+    what is carried as they were; after `max_skips` of them in a row every further step does, and
+    `check_finite` raises. What an optimizer keeps infinite from the start, as some do a best loss,
+    is no sign of a broken step.
 
     An optimizer that wants more than the gradient gets it by optax's names: `value`, the loss that
     is minimised, `grad`, and `value_fn` from parameters to that loss.
@@ -126,71 +117,48 @@ def make_train_step(
     Equal arguments give one function, which compiles once.
 
     Args:
-      cell: the model, from symbols to logits.
+      loss: `(params, carried, batch, key) -> (value, (carried, metrics))`: a scalar, what passes on
+        to the next batch (() where nothing does, else of the same shapes and dtypes as before), and
+        a dict of scalars to show, which may be empty.
       optimizer: an optax transformation.
-      restart_rate: the probability that a row starts a window from the initial state instead of
-        the carried one. A model that never does learns to rely on what its memory has piled up
-        over thousands of steps, and is lost at the start of a new text.
       max_skips: how many skipped steps in a row end the run, at least one.
-      loss: what is minimised: the "mean" over all tokens, or the "sum" over time, of which the
-        mean is taken over the batch alone. Metrics show the mean in either case.
-      tokens: whether "all" targets count, or the "last" real one of each row alone.
 
     Returns:
-      A jitted function `(state, xs [T, B], targets [T, B], mask=None, resets=None) ->
-      (state, Metrics)`, which donates the state.
+      A jitted function `(state, batch) -> (state, Metrics)`, which donates the state.
 
     Raises:
-      TypeError, ValueError: `restart_rate` is no number in [0, 1], `max_skips` no positive int, or
-        `loss` or `tokens` none of their choices.
+      TypeError, ValueError: `max_skips` is no positive int; the step raises where what the loss
+        returns is of another form.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax
+      >>> from rnnjax.train import init_train_state, make_train_step
+      >>> def loss(w, carried, batch, key):
+      ...     return jnp.square(w - batch).mean(), (carried, {})
+      >>> state = init_train_state(jnp.zeros(()), optax.sgd(0.5), jax.random.key(0))
+      >>> state, metrics = make_train_step(loss, optax.sgd(0.5))(state, jnp.ones(3))
+      >>> float(metrics.loss), float(state.params)
+      (1.0, 1.0)
 
     Reference:
       Williams & Peng, An Efficient Gradient-Based Algorithm for On-Line Training of Recurrent
       Network Trajectories, Neural Computation 2(4), 1990.
     """
     # Checked out here, since True and 1 are one key of the cache.
-    wanted = "a number in [0, 1]"
-    restart_rate = real("restart_rate", restart_rate, wanted, lambda x: 0 <= x <= 1)
-    max_skips = natural("max_skips", max_skips, least=1)
-    summed = one_of("mean", "sum")("loss", loss) == "sum"
-    only_last = one_of("all", "last")("tokens", tokens) == "last"
-    return _train_step(cell, optimizer, restart_rate, max_skips, summed, only_last)
+    return _train_step(loss, optimizer, natural("max_skips", max_skips, least=1))
 
 
-@functools.lru_cache(maxsize=16)  # so that a second run of the same model compiles nothing
+@functools.lru_cache(maxsize=16)  # so that a second run of the same loss compiles nothing
 def _train_step(
-    cell: Cell,
-    optimizer: optax.GradientTransformation,
-    restart_rate: float,
-    max_skips: int,
-    summed: bool,
-    only_last: bool,
-) -> Callable[..., tuple[TrainState, Metrics]]:
-    def train_step(
-        state: TrainState,
-        xs: Array,
-        targets: Array,
-        mask: Array | None = None,
-        resets: Array | None = None,
-    ) -> tuple[TrainState, Metrics]:
-        noise, restarts = jax.random.split(jax.random.fold_in(state.key, state.step + 1))
-        rows = jax.random.bernoulli(restarts, restart_rate, xs.shape[1:])
+    loss: Loss, optimizer: optax.GradientTransformation, max_skips: int
+) -> Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]:
+    def train_step(state: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(state.key, state.step + 1)
 
-        def loss_of(params: PyTree) -> tuple[Array, tuple[Array, PyTree]]:
-            begin = rekey(cell, state.carried, noise)
-            if restart_rate:  # in here, so that a learnable initial state gets its gradient
-                fresh = cell.initial_state(params, xs.shape[1:], key=noise)
-                carried, held = parted(begin)
-                begin = joined(select_rows(rows, parted(fresh)[0], carried), held)
-            carried, logits = unroll(cell, params, begin, xs, mask=mask, resets=resets)
-            counted = (logits, targets, mask)
-            if only_last and len(targets):
-                some = None if mask is None else mask.any(axis=0)
-                counted = (last(logits, mask=mask), last(targets, mask=mask), some)
-            loss = cross_entropy(*counted)
-            return loss.total / rows.size if summed else loss.mean, (loss.mean, carried)
+        def loss_of(params: PyTree) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
+            return _formed(loss(params, state.carried, batch, key), state.carried)
 
-        (value, (loss, carried)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (value, (carried, more)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         with jax.numpy_dtype_promotion("standard"):  # optax's Adam relies on it
             updates, opt_state = optax.with_extra_args_support(optimizer).update(
                 grads,
@@ -202,7 +170,7 @@ def _train_step(
             )
         params = optax.apply_updates(state.params, updates)
 
-        suspects = (*jax.tree.leaves(grads), loss, *jax.tree.leaves(params))
+        suspects = (*jax.tree.leaves(grads), value, *jax.tree.leaves(params))
         sound = [jnp.isfinite(x).all() for x in suspects]
         # Adam squares: a finite gradient may leave an infinity behind, which never goes away.
         for (_, old), (_, new) in zip(
@@ -224,9 +192,32 @@ def _train_step(
             in_row=jnp.where(skip, state.in_row + skipped, 0),
             culprit=jnp.where(skipped > 0, jnp.argmax(infinite).astype(jnp.int32), state.culprit),
         )
-        return state, Metrics(loss, global_norm(grads), skip)
+        return state, Metrics(value, global_norm(grads), skip, more)
 
     return jax.jit(train_step, donate_argnums=0)
+
+
+def _formed(found: Any, before: PyTree) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
+    """What a loss returned, if it has the form of one; else raises TypeError, and says the form."""
+    try:
+        value, (carried, more) = found
+        scalars = {"the value": value, **{f"the metric {name}": x for name, x in more.items()}}
+    except (AttributeError, TypeError, ValueError):
+        raise TypeError(
+            f"loss must return (value, (carried, metrics)), got {jax.tree.structure(found)}"
+        ) from None
+    for what, x in scalars.items():
+        if jnp.shape(x):
+            raise TypeError(f"{what} of a loss must be a scalar, got shape {list(jnp.shape(x))}")
+    was, now = (jax.tree.map(_form, tree) for tree in (before, carried))
+    if was != now:
+        raise TypeError(f"carried must keep its form: it was {was}, and the loss returned {now}")
+    return value, (carried, {name: jnp.asarray(x) for name, x in more.items()})
+
+
+def _form(leaf: Any) -> str:
+    kind = jax.typeof(leaf)
+    return f"{kind.dtype}{list(kind.shape)}"
 
 
 def check_finite(state: TrainState, max_skips: int = 10) -> None:
@@ -256,7 +247,7 @@ def non_finite(what: str, params: PyTree) -> NonFiniteError:
         if not jnp.isfinite(leaf).all():
             return NonFiniteError(f"{what}: params{jax.tree_util.keystr(path)} is not finite")
     return NonFiniteError(
-        f"{what}; the parameters are finite: the model overflows, or a symbol is not one of its own"
+        f"{what}; the parameters are finite: the model overflows, or an input is none of its own"
     )
 
 

@@ -70,7 +70,8 @@ def test_round_trip_bit_for_bit(saved):
 def test_a_train_state_round_trips(tmp_path):
     cell = rnnjax.stack(rnnjax.embed(5, 3), rnnjax.dropout(0.5), rnnjax.lstm(4), rnnjax.linear(5))
     params = cell.init(jax.random.key(0), jax.ShapeDtypeStruct((), int))
-    state = init_train_state(cell, params, optimizer("adam", 0.1, 1.0), 2, jax.random.key(1))
+    carried = cell.initial_state(params, (2,), key=jax.random.key(2))
+    state = init_train_state(params, optimizer("adam", 0.1, 1.0), jax.random.key(1), carried)
     got, _ = load_checkpoint(save_checkpoint(tmp_path, 0, state, {}), state)
     assert_bitwise(got, state)
 

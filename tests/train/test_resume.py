@@ -13,9 +13,18 @@ import pytest
 from kill_and_resume import kill_and_resume
 from oracles import assert_bitwise
 
-from rnnjax.train import CheckpointError, LanguageModelConfig, checkpoints, train_language_model
-from rnnjax.train import language_model as language_model_module
-from rnnjax.train.run import load_run, read_config, read_records
+from rnnjax.tasks import task_of
+from rnnjax.tasks.language_model import LanguageModel
+from rnnjax.train import (
+    CheckpointError,
+    checkpoints,
+    load_meta,
+    load_run,
+    run_task,
+    save_checkpoint,
+)
+from rnnjax.train import run as run_module
+from rnnjax.train.folder import read_config, read_records
 
 LOG = pathlib.Path(__file__).parent.parent / "logs" / "kill_and_resume.log"
 STEPS = 11
@@ -28,8 +37,13 @@ class Killed(BaseException):
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """No baselines, no pictures: they are not what is tested here."""
-    monkeypatch.setattr(language_model_module, "plot_training", lambda *_: None)
-    monkeypatch.setattr(language_model_module, "compressors", lambda *_: {})
+    quick(monkeypatch)
+
+
+def quick(patch):
+    patch.setattr(run_module, "plot_training", lambda *_, **__: None)
+    patch.setattr(LanguageModel, "picture", lambda *_: None)
+    patch.setattr(LanguageModel, "baselines", lambda *_: {})
 
 
 @pytest.fixture(scope="module")
@@ -37,25 +51,23 @@ def config(tmp_path_factory):
     draw = random.Random(0)
     file = tmp_path_factory.mktemp("text") / "text.txt"
     file.write_text(" ".join(draw.choice("to be or not that is".split()) for _ in range(300)))
-    return LanguageModelConfig(
+    return LanguageModel(
         text=file, hidden_size=6, embedding_size=4, window=5, batch_size=3, optimizer="momentum",
-        learning_rate=0.1, restart_rate=0.5, steps=STEPS, validate_every=4, checkpoint_every=3,
+        learning_rate=0.1, restart_rate=0.5, steps=STEPS, evaluate_every=4, checkpoint_every=3,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def whole(config, tmp_path_factory):
     """A run that nothing stopped."""
-    config = dataclasses.replace(config, out=tmp_path_factory.mktemp("runs") / "whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(language_model_module, "plot_training", lambda *_: None)
-        patch.setattr(language_model_module, "compressors", lambda *_: {})
-        return config, train_language_model(config)
+        quick(patch)
+        return config, run_task(config, tmp_path_factory.mktemp("runs") / "whole")
 
 
-def stop(config, step, monkeypatch):
+def stop(config, out, step, monkeypatch):
     """Begins a run and stops it when step `step` is recorded."""
-    evaluate = language_model_module.as_json
+    evaluate = run_module.as_json
 
     def kill(entry, **options):
         if entry.get("step") == step:
@@ -63,9 +75,9 @@ def stop(config, step, monkeypatch):
         return evaluate(entry, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(language_model_module, "as_json", kill)
+        patch.setattr(run_module, "as_json", kill)
         with pytest.raises(Killed):
-            train_language_model(config)
+            run_task(config, out)
 
 
 def losses(folder):
@@ -74,10 +86,10 @@ def losses(folder):
 
 def assert_same_end(run, want):
     """The same last checkpoint bit for bit, the same losses, figures and sample."""
-    folder, (config, result) = run.folder, want
-    assert_bitwise(load_run(folder).state, load_run(config.out).state)
-    assert losses(folder) == losses(config.out)
-    assert (run.bits, run.sample) == (result.bits, result.sample)
+    _, result = want
+    assert_bitwise(load_run(run.folder, task_of).state, load_run(result.folder, task_of).state)
+    assert losses(run.folder) == losses(result.folder)
+    assert (run.scores, run.sample) == (result.scores, result.sample)
 
 
 @pytest.mark.parametrize("step", [
@@ -85,19 +97,19 @@ def assert_same_end(run, want):
     2, 5, STEPS, pytest.param(4, marks=pytest.mark.slow), pytest.param(10, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_a_run_stopped_anywhere_ends_bit_for_bit(whole, tmp_path, monkeypatch, step):
-    config = dataclasses.replace(whole[0], out=tmp_path / "run")
-    stop(config, step, monkeypatch)
+    config, out = whole[0], tmp_path / "run"
+    stop(config, out, step, monkeypatch)
     with (tmp_path / "run" / "metrics.jsonl").open("a") as log:
         log.write('{"step": 11, "los')  # what a kill leaves of a line
-    assert_same_end(train_language_model(config, resume=True), whole)
+    assert_same_end(run_task(config, out, resume=True), whole)
 
 
 @pytest.mark.parametrize(("step", "last"), [(2, 3), (STEPS, STEPS)])
 def test_an_interrupted_run_loses_no_step_and_says_how_to_go_on(
     whole, tmp_path, monkeypatch, step, last
 ):
-    config = dataclasses.replace(whole[0], out=tmp_path / "a run")
-    as_json, signals = language_model_module.as_json, [signal.SIGTERM]
+    config, out = whole[0], tmp_path / "a run"
+    as_json, signals = run_module.as_json, [signal.SIGTERM]
 
     def interrupt(entry, **options):
         if entry.get("step") == step and signals:
@@ -105,14 +117,14 @@ def test_an_interrupted_run_loses_no_step_and_says_how_to_go_on(
         return as_json(entry, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(language_model_module, "as_json", interrupt)
+        patch.setattr(run_module, "as_json", interrupt)
         with pytest.raises(
             KeyboardInterrupt, match=f"stopped by SIGTERM after step {last}"
         ) as stop:
-            train_language_model(config)
-    assert stop.value.__notes__ == [f"to go on: rnnjax train --resume '{config.out}'"]
-    assert checkpoints(config.out / "checkpoints")[-1].name == f"step_{last:08d}"
-    assert_same_end(train_language_model(config, resume=True), whole)
+            run_task(config, out)
+    assert stop.value.__notes__ == [f"to go on: rnnjax train --resume '{out}'"]
+    assert checkpoints(out / "checkpoints")[-1].name == f"step_{last:08d}"
+    assert_same_end(run_task(config, out, resume=True), whole)
 
 
 @pytest.mark.slow
@@ -120,46 +132,43 @@ def test_words_windows_and_dropout_resume_as_well(config, tmp_path, monkeypatch)
     config = dataclasses.replace(
         config, level="word", cut="sliding", dropout=0.5, tied=True, hidden_size=4, layers=2,
         optimizer="adam", schedule="halving", halve_after=1, epochs=2, batch_size=40, steps=1,
-        out=tmp_path / "whole",
     )  # fmt: skip
-    whole = config, train_language_model(config)
-    found = load_run(config.out)
+    whole = config, run_task(config, tmp_path / "whole")
+    found = load_run(tmp_path / "whole", task_of)
     assert int(found.state.step) == 2 * 6  # two passes of 266 windows, 6 batches each
-    assert found.vocabulary.symbols[0] == "<eos>"
-    config = dataclasses.replace(config, out=tmp_path / "run")
-    stop(config, 8, monkeypatch)
-    assert_same_end(train_language_model(config, resume=True), whole)
+    assert found.facts["vocabulary"][0] == "<eos>"
+    stop(config, tmp_path / "run", 8, monkeypatch)
+    assert_same_end(run_task(config, tmp_path / "run", resume=True), whole)
 
 
 def test_a_run_that_ended_is_left_as_it_is(whole, tmp_path):
-    folder = shutil.copytree(whole[0].out, tmp_path / "run")
-    config = dataclasses.replace(whole[0], out=folder)
-    assert_same_end(train_language_model(config, resume=True), whole)
+    folder = shutil.copytree(whole[1].folder, tmp_path / "run")
+    assert_same_end(run_task(whole[0], folder, resume=True), whole)
 
 
 def test_seconds_go_on(whole, tmp_path, monkeypatch):
-    config = dataclasses.replace(whole[0], out=tmp_path / "run")
-    stop(config, 8, monkeypatch)
-    train_language_model(config, resume=True)
-    records = [r for r in read_records(config.out) if "seconds" in r]
+    config, out = whole[0], tmp_path / "run"
+    stop(config, out, 8, monkeypatch)
+    run_task(config, out, resume=True)
+    records = [r for r in read_records(out) if "seconds" in r]
     seconds = [r["seconds"] for r in records]
     assert seconds == sorted(seconds)
     assert [r["step"] for r in records if r["compiled"]] == [1, 7]  # the last checkpoint is of 6
 
 
 def test_the_latest_and_the_best_are_kept(whole, tmp_path):
-    config, _ = whole
-    steps = [int(p.name.removeprefix("step_")) for p in checkpoints(config.out / "checkpoints")]
-    validations = {r["step"]: r["validation_loss"] for r in read_records(config.out)
-                   if "validation_loss" in r}  # fmt: skip
+    out = whole[1].folder
+    steps = [int(p.name.removeprefix("step_")) for p in checkpoints(out / "checkpoints")]
+    validations = {r["step"]: r["evaluation"]["bits per character"] for r in read_records(out)
+                   if "evaluation" in r}  # fmt: skip
     assert set(validations) == {4, 8, 11}
     best = min(validations, key=validations.get)
     assert steps == sorted({9, 11, best})
-    assert int(load_run(config.out, best=True).state.step) == best
+    assert int(load_run(out, task_of, best=True).state.step) == best
     # One that is neither late nor best goes, the best stays, however early it was.
-    meta = json.loads((config.out / "checkpoints" / "step_00000011" / "meta.json").read_text())
+    meta = json.loads((out / "checkpoints" / "step_00000011" / "meta.json").read_text())
     for step, validation in ((1, 0.5), (2, 0.7), (3, None), (4, 0.6)):
-        language_model_module.save_checkpoint(
+        run_module.save_checkpoint(
             tmp_path, step, jax.numpy.zeros(2), {**meta["meta"], "validation": validation},
             keep=2, best="validation",
         )  # fmt: skip
@@ -179,61 +188,87 @@ def damage(checkpoint, how):
 
 @pytest.mark.parametrize("how", ["truncated", "flipped"])
 def test_a_damaged_checkpoint_is_passed_over(whole, tmp_path, how):
-    folder = shutil.copytree(whole[0].out, tmp_path / "run")
+    folder = shutil.copytree(whole[1].folder, tmp_path / "run")
     *_, before, last = checkpoints(folder / "checkpoints")
     name = damage(last, how)
     message = rf"{last} is damaged: .*{name} is not what was written .*; using {before.name}"
     with pytest.warns(UserWarning, match=message):
-        assert int(load_run(folder).state.step) == int(before.name[-8:])
-    config = dataclasses.replace(whole[0], out=folder)
+        assert int(load_run(folder, task_of).state.step) == int(before.name[-8:])
     with pytest.warns(UserWarning, match=message):
-        assert_same_end(train_language_model(config, resume=True), whole)
+        assert_same_end(run_task(whole[0], folder, resume=True), whole)
     for path in checkpoints(folder / "checkpoints"):
         damage(path, how)
     with pytest.raises(CheckpointError, match=f"{last} is damaged") as raised:
-        train_language_model(config, resume=True)
+        run_task(whole[0], folder, resume=True)
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("name", ["jax", "devices"])
 def test_other_versions_and_devices_are_warned_of(whole, tmp_path, monkeypatch, name):
-    folder = shutil.copytree(whole[0].out, tmp_path / "run")
-    config = dataclasses.replace(whole[0], out=folder)
-    here = {**language_model_module.versions(), name: "another"}
-    monkeypatch.setattr(language_model_module, "versions", lambda: here)
+    folder = shutil.copytree(whole[1].folder, tmp_path / "run")
+    here = {**run_module.versions(), name: "another"}
+    monkeypatch.setattr(run_module, "versions", lambda: here)
     with pytest.warns(UserWarning, match=f"{name} is another now and was .*not end bit for bit"):
-        train_language_model(config, resume=True)
+        run_task(whole[0], folder, resume=True)
 
 
 def test_other_settings_are_warned_of(whole, tmp_path):
-    folder = shutil.copytree(whole[0].out, tmp_path / "run")
-    config = dataclasses.replace(whole[0], out=folder, steps=STEPS + 2, keep=1)
+    folder = shutil.copytree(whole[1].folder, tmp_path / "run")
+    config = dataclasses.replace(whole[0], steps=STEPS + 2, keep=1)
     with pytest.warns(UserWarning, match=r"^steps is 13 now and was 11: ") as warned:
-        train_language_model(config, resume=True)
+        run_task(config, folder, resume=True)
     assert len(warned) == 1  # how many checkpoints stay changes no parameter
-    assert int(load_run(folder).state.step) == STEPS + 2
-    assert read_config(folder)[0].steps == STEPS + 2
+    assert int(load_run(folder, task_of).state.step) == STEPS + 2
+    assert read_config(folder)["config"]["steps"] == STEPS + 2
     config = dataclasses.replace(config, hidden_size=7)
     with (
         pytest.warns(UserWarning, match=r"hidden_size is 7 now and was 6"),
         pytest.raises(CheckpointError, match="is of another architecture: "),
     ):
-        train_language_model(config, resume=True)
+        run_task(config, folder, resume=True)
 
 
 def test_what_cannot_be_resumed(whole, tmp_path):
-    config, _ = whole
+    config, result = whole
     with pytest.raises(ValueError, match="out must name the folder of the run to continue"):
-        train_language_model(dataclasses.replace(config, out=None), resume=True)
+        run_task(config, resume=True)
     with pytest.raises(ValueError, match=r"holds no run: its config\.json is missing"):
-        train_language_model(dataclasses.replace(config, out=tmp_path), resume=True)
-    (tmp_path / "config.json").write_text('{"config": {"wings": 2, "text": null, "out": null}}')
-    with pytest.raises(ValueError, match=r"config\.json is of no run known here: .*wings"):
-        train_language_model(dataclasses.replace(config, out=tmp_path), resume=True)
+        run_task(config, tmp_path, resume=True)
+    stored = read_config(result.folder)
+    for changed, message in (
+        ({"wings": 2}, r"config\.json is of no run known here: 'config'"),
+        ({**stored, "task": "adding"}, "is a run of the task adding, not of language-model"),
+        (
+            {"config": {}, "versions": {"rnnjax": "0.1.9"}},
+            "was begun by rnnjax 0.1.9, before there were tasks: .* cannot be continued",
+        ),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(changed))
+        with pytest.raises(ValueError, match=message):
+            run_task(config, tmp_path, resume=True)
     text = tmp_path / "text"
     text.write_text(config.text.read_text() + ".")
-    with pytest.raises(ValueError, match=r"the text is not the one that .* was trained on"):
-        train_language_model(dataclasses.replace(config, text=text), resume=True)
+    with pytest.raises(ValueError, match=r"not those that .* was trained on \(other .*sha256"):
+        run_task(dataclasses.replace(config, text=text), result.folder, resume=True)
+
+
+def test_a_run_from_before_there_were_tasks_can_be_used(whole, tmp_path):
+    config, result = whole
+    last = checkpoints(result.folder / "checkpoints")[-1]
+    state, meta = load_run(result.folder, task_of).state, load_meta(last)
+    old = {**meta["config"], "out": None, "validate_every": 4}
+    for name in ("evaluate_every", "patience"):
+        del old[name]
+    facts = meta["facts"]
+    save_checkpoint(
+        tmp_path / "checkpoints", STEPS, state,
+        {"config": old, "versions": meta["versions"], "validation": 1.0, **facts},
+    )  # fmt: skip
+    found = load_run(tmp_path, task_of)
+    assert_bitwise(found.state, state)
+    assert found.task == config
+    before = load_run(result.folder, task_of).system.predict(state.params, "to", length=9)
+    assert [*found.system.predict(found.state.params, "to", length=9)] == [*before]
 
 
 def test_killed(tmp_path):

@@ -1,4 +1,4 @@
-"""Truncated back-propagation: what is carried, what is cut, what is skipped."""
+"""A training step: what it hands on, what it skips, what it is told and gives."""
 
 import dataclasses
 
@@ -7,8 +7,26 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from symbols import (
+    MODEL,
+    NOISY,
+    SGD,
+    STILL,
+    B,
+    T,
+    V,
+    begin,
+    close,
+    copied,
+    learnable,
+    same,
+    start,
+    stepper,
+    text,
+)
 
 import rnnjax
+from rnnjax.tasks.language_model import next_symbol_loss
 from rnnjax.train import (
     NonFiniteError,
     check_finite,
@@ -17,158 +35,6 @@ from rnnjax.train import (
     make_train_step,
     optimizer,
 )
-
-V, T, B = 6, 8, 3
-MODEL = rnnjax.stack(rnnjax.embed(V, 4), rnnjax.lstm(5), rnnjax.linear(V))
-NOISY = rnnjax.stack(rnnjax.embed(V, 4), rnnjax.dropout(0.5), rnnjax.gru(5), rnnjax.linear(V))
-
-
-SGD, STILL = optax.sgd(1.0), optax.sgd(0.0)
-stepper = make_train_step  # each compiles once
-
-
-def start(cell=MODEL, tx=None, seed=0):
-    params = cell.init(jax.random.key(seed), jax.ShapeDtypeStruct((), int))
-    return init_train_state(cell, params, tx or SGD, B, jax.random.key(seed + 1))
-
-
-def text(length, seed=0):
-    symbols = np.random.default_rng(seed).integers(0, V, (length + 1, B), np.int32)
-    return jnp.asarray(symbols[:-1]), jnp.asarray(symbols[1:])
-
-
-def copied(tree):
-    return jax.tree.map(jnp.copy, tree)
-
-
-def same(a, b):
-    """Bitwise, keys included."""
-
-    def data(leaf):
-        return jax.random.key_data(leaf) if rnnjax._noise.is_key(leaf) else leaf
-
-    return all(
-        np.array_equal(data(x), data(y), equal_nan=True)
-        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    )
-
-
-def close(a, b, tol=1e-5):
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_allclose(x, y, atol=tol, rtol=tol)
-
-
-def gradient(params, state, xs, targets, **kwargs):
-    def loss(params):
-        carried, logits = rnnjax.unroll(MODEL, params, state, xs, **kwargs)
-        return cross_entropy(logits, targets, kwargs.get("mask")).mean, carried
-
-    return jax.value_and_grad(loss, has_aux=True)(params)
-
-
-def test_one_window_is_full_back_propagation():
-    state, (xs, targets) = start(), text(2 * T)
-    params, carried = copied((state.params, state.carried))
-
-    def loop(params):  # neither unroll nor a loss of ours
-        state, nats = carried, 0.0
-        for x, target in zip(xs, targets, strict=True):
-            state, logits = MODEL.step(params, state, x)
-            nats -= jax.nn.log_softmax(logits)[jnp.arange(B), target].sum()
-        return nats / targets.size, state
-
-    (loss, after), grads = jax.jit(jax.value_and_grad(loop, has_aux=True))(params)
-    state, metrics = stepper(MODEL, SGD)(state, xs, targets)
-    np.testing.assert_allclose(metrics.loss, loss, rtol=1e-6)
-    np.testing.assert_allclose(metrics.grad_norm, optax.tree.norm(grads), rtol=1e-5)
-    close(state.params, jax.tree.map(jnp.subtract, params, grads))
-    close(state.carried, after)
-
-
-def test_state_is_carried_and_no_gradient_crosses_the_cut():
-    xs, targets = text(2 * T)
-    state, step = start(tx=STILL), stepper(MODEL, STILL)
-    params, carried = copied((state.params, state.carried))
-    for cut in (slice(0, T), slice(T, 2 * T)):
-        state, metrics = step(state, xs[cut], targets[cut])
-    # The values are those of one long run ...
-    after, logits = rnnjax.unroll(MODEL, params, carried, xs)
-    close(state.carried, after)
-    np.testing.assert_allclose(metrics.loss, cross_entropy(logits[T:], targets[T:]).mean, rtol=1e-5)
-    # ... the gradient is that of the second window from a constant state, not that of the whole.
-    middle, _ = rnnjax.unroll(MODEL, params, carried, xs[:T])
-    _, cut = gradient(params, middle, xs[T:], targets[T:])
-
-    def through(params):
-        _, logits = rnnjax.unroll(MODEL, params, carried, xs)
-        return cross_entropy(logits[T:], targets[T:]).mean
-
-    whole = jax.grad(through)(params)
-    np.testing.assert_allclose(metrics.grad_norm, optax.tree.norm(cut), rtol=1e-5)
-    assert abs(float(metrics.grad_norm) - float(optax.tree.norm(whole))) > 1e-4
-
-
-def test_resets_and_mask_reach_the_model():
-    xs, targets = text(T)
-    resets = jnp.zeros((T, B), bool).at[3, 1].set(True)
-    mask = jnp.arange(T)[:, None] < jnp.array([T, 5, 0])
-    step, state = stepper(MODEL, SGD), start()
-    state, _ = step(state, xs, targets)  # away from the initial state
-    params, carried = copied((state.params, state.carried))
-    (loss, after), grads = gradient(params, carried, xs, targets, mask=mask, resets=resets)
-    state, metrics = step(state, xs, targets, mask, resets)
-    np.testing.assert_allclose(metrics.loss, loss, rtol=1e-6)
-    close(state.params, jax.tree.map(jnp.subtract, params, grads))
-    close(state.carried, after)
-    close([leaf[2] for leaf in jax.tree.leaves(after)], [x[2] for x in jax.tree.leaves(carried)])
-
-
-def test_padding_never_matters_to_a_step():
-    xs, targets = text(T)
-    mask = jnp.arange(T)[:, None] < jnp.array([T, 5, 0])
-    step = stepper(MODEL, SGD)
-    want = step(start(), xs, targets, mask)
-    got = step(start(), jnp.where(mask, xs, -7), jnp.where(mask, targets, V + 3), mask)
-    assert same(got, want)
-
-
-def test_a_window_of_padding_changes_no_parameter():
-    xs, targets = text(T)
-    state = start()
-    before = copied(state.params)
-    state, metrics = stepper(MODEL, SGD)(state, xs, targets, jnp.zeros((T, B), bool))
-    assert metrics.loss == metrics.grad_norm == 0
-    assert not metrics.skipped
-    assert same(state.params, before)
-
-
-def test_dropout_is_fresh_each_window_and_the_same_for_the_same_key():
-    xs, targets = text(T)
-    step = stepper(NOISY, STILL)
-
-    def losses(seed):
-        state, found = start(NOISY, STILL, seed), []
-        for _ in range(3):
-            carried = NOISY.initial_state(state.params, (B,), key=state.key)
-            state, metrics = step(copied(state._replace(carried=carried)), xs, targets)
-            found.append(float(metrics.loss))
-        return found
-
-    first = losses(0)
-    assert first == losses(0)
-    assert len(set(first)) == 3  # nothing differs between the windows but the masks
-
-
-def test_restart_rate_starts_rows_afresh():
-    xs, targets = text(T)
-    tx = STILL
-    state, _ = stepper(MODEL, tx)(start(tx=tx), xs, targets)
-    params = copied(state.params)
-    always = stepper(MODEL, tx, restart_rate=1.0)
-    state, metrics = always(state, xs, targets)
-    (loss, after), _ = gradient(params, None, xs, targets)
-    np.testing.assert_allclose(metrics.loss, loss, rtol=1e-6)
-    close(state.carried, after)
 
 
 def poisoned(tx=None, value=jnp.nan):
@@ -244,28 +110,21 @@ def test_a_finite_gradient_that_overflows_later_is_skipped(tx, culprit):
     ("max_skips", "error"), [(0, ValueError), (-1, ValueError), (True, TypeError), (1.0, TypeError)]
 )
 def test_max_skips_that_will_not_do(max_skips, error):
-    make_train_step(MODEL, SGD, max_skips=1)  # equal to True and 1.0, for a cache
+    stepper(MODEL, SGD, max_skips=1)  # equal to True and 1.0, for a cache
     for check in (
-        lambda: make_train_step(MODEL, SGD, max_skips=max_skips),
+        lambda: stepper(MODEL, SGD, max_skips=max_skips),
         lambda: check_finite(start(), max_skips),
     ):
         with pytest.raises(error, match="max_skips must be a positive int, got "):
             check()
 
 
-@pytest.mark.parametrize(
-    ("rate", "error"),
-    [(-0.1, ValueError), (1.5, ValueError), (jnp.nan, ValueError), (True, TypeError)],
-)
-def test_a_restart_rate_that_will_not_do(rate, error):
-    with pytest.raises(error, match=r"restart_rate must be a number in \[0, 1\], got "):
-        make_train_step(MODEL, SGD, restart_rate=rate)
-
-
 def test_equal_arguments_give_the_step_that_is_compiled_already():
     equal = rnnjax.stack(rnnjax.embed(V, 4), rnnjax.lstm(5), rnnjax.linear(V))
-    assert make_train_step(equal, SGD, restart_rate=0) is make_train_step(MODEL, SGD, max_skips=10)
-    assert make_train_step(MODEL, STILL) is not make_train_step(MODEL, SGD)
+    loss = next_symbol_loss(MODEL)
+    assert next_symbol_loss(equal, restart_rate=0) is loss
+    assert make_train_step(loss, SGD, max_skips=10) is make_train_step(loss, SGD)
+    assert make_train_step(loss, STILL) is not make_train_step(loss, SGD)
 
 
 def test_a_frozen_run_stays_frozen_when_gradients_are_finite_again():
@@ -283,15 +142,6 @@ def test_a_good_step_ends_the_row():
     state, metrics = step(state, *text(T))
     assert not metrics.skipped
     assert (int(state.in_row), int(state.skipped)) == (0, 7)
-
-
-def test_a_symbol_outside_the_vocabulary_is_skipped_not_learnt_from():
-    step, state = stepper(MODEL, SGD), start()
-    before = copied(state.params)
-    xs, targets = text(T)
-    state, metrics = step(state, xs.at[2, 1].set(V), targets)
-    assert metrics.skipped
-    assert same(state.params, before)
 
 
 @pytest.mark.optimised
@@ -340,7 +190,7 @@ def test_no_buffer_is_shared_and_the_callers_survive():
         x_ndims=0,
     )
     params, key = cell.init(None, None), jax.random.key(0)
-    state = init_train_state(cell, params, tx, B, key)
+    state = begin(cell, params, tx, key)
     buffers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state[:3])]
     assert len(set(buffers)) == len(buffers)
     stepper(cell, tx)(state, *text(T))
@@ -358,63 +208,10 @@ def test_float64_stays_float64():
     assert metrics.loss.dtype == metrics.grad_norm.dtype == jnp.float64
 
 
-def test_learning_happens():
-    tx = optimizer("adam", 2e-2, 1.0)
-    state, step = start(tx=tx), stepper(MODEL, tx)
-    xs = jnp.asarray(np.arange(T)[:, None] % V + np.zeros(B, int), jnp.int32)
-    losses = []
-    for _ in range(60):
-        state, metrics = step(state, xs, (xs + 1) % V)
-        losses.append(float(metrics.loss))
-    assert losses[-1] < 0.2 < 1.5 < losses[0]
-
-
-def test_two_windows_train_on_two_truncated_gradients():
-    xs, targets = text(2 * T)
-    state, step = start(), make_train_step(MODEL, optax.sgd(1.0))
-    params, carried = whole, first = copied((state.params, state.carried))
-    for cut in (slice(0, T), slice(T, 2 * T)):
-        state, _ = step(state, xs[cut], targets[cut])
-        (_, carried), grads = gradient(params, carried, xs[cut], targets[cut])
-        params = jax.tree.map(jnp.subtract, params, grads)
-    close(state.params, params)
-    _, grads = gradient(whole, first, xs, targets)
-    full = jax.tree.map(lambda p, g: p - 2 * g, whole, grads)  # the mean is over twice the steps
-    assert float(optax.tree.norm(jax.tree.map(jnp.subtract, full, params))) > 1e-2
-
-
-def learnable():
-    """A model that adds up nothing but its own initial state, which it learns."""
-    return rnnjax.Cell(
-        name="learnable",
-        init=lambda key, x_spec: jnp.arange(float(V)),
-        initial_state=lambda params, batch_shape=(), *, key=None: jnp.broadcast_to(
-            params, (*batch_shape, V)
-        ),
-        step=lambda params, h, x: (h, h),
-        x_ndims=0,
-    )
-
-
-@pytest.mark.parametrize("restart_rate", [0.0, 1.0])
-def test_a_restart_is_where_a_learnable_initial_state_learns(restart_rate):
-    cell = learnable()
-    state = init_train_state(cell, cell.init(None, None), optax.sgd(1.0), B, jax.random.key(0))
-    step = make_train_step(cell, optax.sgd(1.0), restart_rate=restart_rate)
-    xs, targets = text(T)
-    before = copied(state.params)
-    state, metrics = step(state, xs, targets)
-    # d loss / d h_0 = softmax(h_0) - how often each symbol is the target
-    share = np.bincount(np.asarray(targets).ravel(), minlength=V) / targets.size
-    want = np.exp(before) / np.exp(before).sum() - share
-    np.testing.assert_allclose(before - state.params, restart_rate * want, atol=1e-6)
-    np.testing.assert_allclose(metrics.grad_norm, restart_rate * np.linalg.norm(want), rtol=1e-5)
-
-
 def test_a_loss_that_is_not_finite_is_named_and_carries_nothing_on():
     cell = learnable()
-    state = init_train_state(cell, cell.init(None, None), optax.sgd(1.0), B, jax.random.key(0))
-    step = make_train_step(cell, optax.sgd(1.0), max_skips=1)
+    state = begin(cell, cell.init(None, None), optax.sgd(1.0), jax.random.key(0))
+    step = stepper(cell, optax.sgd(1.0), max_skips=1)
     before = copied(state[:4])
     xs, targets = text(T)
     state, metrics = step(state, xs, targets.at[0, 0].set(V))
@@ -423,42 +220,6 @@ def test_a_loss_that_is_not_finite_is_named_and_carries_nothing_on():
     assert same(state[:4], before)
     with pytest.raises(NonFiniteError, match="the loss is not finite at step 1, the last of 1 "):
         check_finite(state, 1)
-
-
-def test_a_sum_over_time_is_the_mean_times_its_steps():
-    xs, targets = text(T)
-    state = start()
-    params = copied(state.params)
-    (loss, _), grads = gradient(params, copied(state.carried), xs, targets)
-    state, metrics = make_train_step(MODEL, SGD, loss="sum")(state, xs, targets)
-    np.testing.assert_allclose(metrics.loss, loss, rtol=1e-6)  # still nats a token
-    np.testing.assert_allclose(metrics.grad_norm, T * optax.tree.norm(grads), rtol=1e-5)
-    close(state.params, jax.tree.map(lambda p, g: p - T * g, params, grads))
-
-
-@pytest.mark.parametrize("masked", [False, True])
-def test_the_last_targets_alone_may_count(masked):
-    xs, targets = text(T)
-    # The first row has a gap before its last step, the last one no step at all.
-    ends, mask = np.array([T, 5, 0] if masked else [T] * 3), None
-    if masked:
-        mask = jnp.asarray(
-            (np.arange(T)[:, None] < ends) & (np.arange(T)[:, None] != [T - 2, 0, 0])
-        )
-    state = start()
-    params = copied(state.params)
-
-    def last(params):
-        _, logits = rnnjax.unroll(MODEL, params, None, xs, mask=mask)
-        rows = np.flatnonzero(ends)
-        nats = -jax.nn.log_softmax(logits[ends - 1, np.arange(B)])
-        return nats[rows, targets[ends - 1, np.arange(B)][rows]].mean()
-
-    loss, grads = jax.value_and_grad(last)(params)
-    step = make_train_step(MODEL, SGD, restart_rate=1.0, tokens="last")
-    state, metrics = step(state, xs, targets, mask)
-    np.testing.assert_allclose(metrics.loss, loss, rtol=1e-6)
-    close(state.params, jax.tree.map(jnp.subtract, params, grads))
 
 
 @pytest.mark.parametrize(
@@ -472,7 +233,7 @@ def test_the_last_targets_alone_may_count(masked):
 def test_an_optimizer_that_wants_the_loss_gets_it(tx):
     """What it keeps infinite, as the first one its best loss at first, is no broken step."""
     bigram, (xs, targets) = rnnjax.embed(V, V), text(T)
-    state, step = start(bigram, tx), make_train_step(bigram, tx, loss="sum")
+    state, step = start(bigram, tx), stepper(bigram, tx, loss="sum")
     params, opt_state = copied((state.params, state.opt_state))
     broken, _ = step(copied(state), xs, targets.at[0, 0].set(V))
     assert int(broken.skipped) == 1
@@ -497,8 +258,102 @@ def test_an_optimizer_that_wants_the_loss_gets_it(tx):
     close((state.params, state.opt_state), (params, opt_state))
 
 
-def test_a_loss_that_will_not_do():
-    with pytest.raises(ValueError, match="loss must be one of mean, sum, got 'max'"):
-        make_train_step(MODEL, SGD, loss="max")
-    with pytest.raises(ValueError, match="tokens must be one of all, last, got 'first'"):
-        make_train_step(MODEL, SGD, tokens="first")
+# --- any loss ------------------------------------------------------------------------------------
+
+
+@jax.custom_vjp
+def planted(w, value, gradient):
+    """A value and a gradient of the test's choice."""
+    return value
+
+
+planted.defvjp(lambda w, value, gradient: (value, gradient), lambda g, _: (g, None, None))
+
+
+def counting(w, carried, batch, key):
+    """A loss that hands on how many batches it saw, if it was given a count."""
+    value, gradient = batch
+    carried = jax.tree.map(lambda count: count + 1, carried)
+    return planted(w, value, gradient), (carried, {"double": 2 * value})
+
+
+CLIPPED = optimizer("sgd", 1.0, clip_norm=1.0)
+
+
+@pytest.mark.parametrize("carried", [(), jnp.zeros((), jnp.int32)], ids=["nothing", "count"])
+@pytest.mark.parametrize(
+    ("value", "gradient", "dtype"),
+    [
+        (1.0, 3.0, "float32"),
+        (1.0, 1e20, "float32"),
+        (1.0, 300.0, "float16"),
+        (1.0, 0.0, "float32"),
+        (1.0, np.nan, "float32"),
+        (1.0, np.inf, "float32"),
+        (np.nan, 3.0, "float32"),
+        (np.inf, 3.0, "float32"),
+    ],
+)
+def test_what_is_planted_in_a_loss_or_its_gradient(carried, value, gradient, dtype):
+    state = init_train_state(jnp.zeros(4, dtype), CLIPPED, jax.random.key(0), carried)
+    batch = jnp.float32(value), jnp.full(4, gradient, dtype)
+    state, metrics = make_train_step(counting, CLIPPED)(state, batch)
+    good = bool(np.isfinite(value) and np.isfinite(gradient))
+    assert bool(metrics.skipped) is not good
+    # Clipped to a norm of 1: four equal entries of a half each.
+    want = -0.5 if good and gradient else 0.0
+    np.testing.assert_allclose(state.params, np.full(4, want, dtype), rtol=1e-3)
+    assert jax.tree.leaves(state.carried) == ([int(good)] if jax.tree.leaves(carried) else [])
+    np.testing.assert_array_equal(metrics.more["double"], np.float32(2 * value))
+    if np.isfinite(gradient):
+        np.testing.assert_allclose(metrics.grad_norm, 2 * gradient, rtol=1e-3)
+
+
+def test_every_step_has_a_key_of_its_own_that_follows_from_the_runs():
+    def loss(w, carried, batch, key):
+        return w.sum(), ((), {"drawn": jax.random.uniform(key)})
+
+    step, tx = make_train_step(loss, STILL), STILL
+    state = init_train_state(jnp.zeros(2), tx, jax.random.key(7))
+    drawn = []
+    for k in range(3):
+        state, metrics = step(state, ())
+        drawn.append(float(metrics.more["drawn"]))
+        key = jax.random.fold_in(jax.random.key(7), k + 1)
+        assert drawn[-1] == float(jax.random.uniform(key))
+    assert len(set(drawn)) == 3
+
+
+def test_a_big_batch_is_the_mean_of_small_ones_and_a_skipped_one_adds_nothing():
+    def loss(w, carried, batch, key):
+        return jnp.square(batch @ w).mean(), ((), {})
+
+    rows = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    several, once = optax.MultiSteps(optax.sgd(0.1), 3), optax.sgd(0.1)
+    small = init_train_state(jnp.ones(3), several, jax.random.key(0))
+    step = make_train_step(loss, several)
+    for batch in (rows[:2], np.full((2, 3), np.nan, np.float32), rows[2:4], rows[4:]):
+        small, _ = step(small, batch)
+    big = init_train_state(jnp.ones(3), once, jax.random.key(0))
+    big, _ = make_train_step(loss, once)(big, rows)
+    assert (int(small.step), int(small.skipped)) == (4, 1)
+    close(small.params, big.params, 1e-6)
+    assert abs(float(big.params[0]) - 1) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (lambda w: w.sum(), r"loss must return \(value, \(carried, metrics\)\), got "),
+        (lambda w: (w.sum(), ()), r"loss must return \(value, \(carried, metrics\)\), got "),
+        (lambda w: (w, (0.0, {})), r"the value of a loss must be a scalar, got shape \[2\]"),
+        (lambda w: (w.sum(), (0.0, {"a": w})), r"the metric a of a loss must be a scalar"),
+        (lambda w: (w.sum(), (w, {})), r"carried must keep its form: it was float32\[\], and"),
+        (lambda w: (w.sum(), ((), {})), r"carried must keep its form: it was float32\[\], and"),
+    ],
+)
+def test_a_loss_of_another_form(returned, message):
+    step = make_train_step(lambda w, carried, batch, key: returned(w), SGD)
+    state = init_train_state(jnp.zeros(2), SGD, jax.random.key(0), jnp.zeros(()))
+    with pytest.raises(TypeError, match=message):
+        step(state, ())

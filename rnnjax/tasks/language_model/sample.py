@@ -12,7 +12,8 @@ import numpy as np
 from rnnjax import Cell
 from rnnjax._dtypes import at_least_float32
 from rnnjax._factory import natural, non_negative, real
-from rnnjax.train.data import Vocabulary, Words
+from rnnjax.tasks.language_model.vocabulary import Vocabulary, Words
+from rnnjax.train.run import seed_key
 from rnnjax.train.step import non_finite
 
 Array = jax.Array
@@ -106,14 +107,6 @@ def generate_batch(
     how = {"temperature": temperature, "top_k": top_k or len(vocabulary), "top_p": top_p}
     keys = jnp.stack([seed_key(seed + b) for b in range(natural("samples", samples, least=1))])
     return _stream(cell, params, vocabulary, symbols, length, how, keys)
-
-
-def seed_key(seed: int) -> Array:
-    """The random key of a seed that a user gave."""
-    try:
-        return jax.random.key(seed)
-    except OverflowError:
-        raise ValueError(f"seed must fit into 64 bits, got {seed}") from None
 
 
 def _stream(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -170,6 +171,92 @@ def loss_by_position(
     count = np.bincount(position, minlength=window)
     total = np.bincount(position, weights=losses, minlength=window)
     return np.where(count, total / np.maximum(count, 1), np.nan), count
+
+
+class Evaluation(NamedTuple):
+    """What a model makes of a text.
+
+    Attributes:
+      unit: what a symbol is, "character" or "word".
+      losses: nats of each symbol after the first, [N - 1].
+      characters: how many characters the text has.
+      unknown: how many of its symbols the model does not know.
+      positions: mean loss at each position of a window whose state begins anew, [W]; how much
+        what lies further back helps.
+      carried: the same with the state carried through the text; None for a model of windows.
+    """
+
+    unit: str
+    losses: np.ndarray
+    characters: int
+    unknown: int
+    positions: np.ndarray
+    carried: np.ndarray | None
+
+    @property
+    def nats(self) -> float:
+        """Mean loss of a symbol."""
+        return float(self.losses.mean(dtype=np.float64))
+
+    @property
+    def bits_per_character(self) -> float:
+        """Bits of all symbols together, a character of the text."""
+        return self.nats * len(self.losses) / math.log(2) / self.characters
+
+
+def evaluation(
+    cell: Cell,
+    params: Any,
+    symbols: np.ndarray,
+    characters: int,
+    *,
+    unit: str,
+    size: int,
+    window: int,
+    carried: bool,
+    batch_size: int = 1,
+) -> Evaluation:
+    """What a model makes of a text, in the way that it was trained to read.
+
+    Args:
+      cell: the model, from symbols to logits.
+      params: its parameters.
+      symbols: the ids of the text, [N].
+      characters: how many characters the text has.
+      unit: what a symbol is.
+      size: V, how many symbols there are, the unknown one the last.
+      window: T, how many steps the training went back through.
+      carried: whether the state was carried from window to window.
+      batch_size: how many parts of the text are read side by side; 1 carries the state through
+        the whole text, more are quicker.
+
+    Returns:
+      An `Evaluation`.
+
+    Raises:
+      ValueError: there are fewer than two symbols, or a size is not positive.
+    """
+    along = None
+    if carried:
+        window *= 2  # beyond what training went through
+        chunk = chunk_size(batch_size, size)
+        losses = token_losses(cell, params, symbols, batch_size=batch_size, window=chunk)
+        along, _ = loss_by_position(losses, window, batch_size=batch_size)
+    else:
+        losses = window_losses(cell, params, symbols, window=window)
+    parts = min(64, max(1, len(symbols) // window))
+    chunk = chunk_size(parts, size)
+    restarted = token_losses(
+        cell, params, symbols, batch_size=parts, window=chunk, restart_every=window
+    )
+    positions, _ = loss_by_position(restarted, window, batch_size=parts)
+    unknown = int((symbols == size - 1).sum())
+    return Evaluation(unit, losses, characters, unknown, positions, along)
+
+
+def chunk_size(batch_size: int, size: int) -> int:
+    """How many steps of an evaluation go together: the logits stay below 16 MB, or 256 steps."""
+    return max(1, min(256, 2**22 // (batch_size * size)))
 
 
 def _read(

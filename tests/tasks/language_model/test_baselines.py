@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from rnnjax.train import baselines, compressors, interpolated_ngram
+from rnnjax.tasks.language_model import baselines, compressors, interpolated_ngram
 
 V = 4
 

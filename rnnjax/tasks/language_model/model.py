@@ -11,9 +11,9 @@ import rnnjax
 from rnnjax import Cell, Size, cell_factory
 from rnnjax._combine._weights import under
 from rnnjax.initializers import PRESETS, Init, Initializers, preset
+from rnnjax.train.task import CELLS
 
 Array = jax.Array
-CELLS = {"elman": rnnjax.elman, "lstm": rnnjax.lstm, "gru": rnnjax.gru}
 
 
 def recurrent_language_model(
@@ -52,7 +52,7 @@ def recurrent_language_model(
 
     Example:
       >>> import jax, rnnjax
-      >>> from rnnjax.train import recurrent_language_model
+      >>> from rnnjax.tasks.language_model import recurrent_language_model
       >>> model = recurrent_language_model(10, hidden_size=8, embedding_size=8, tied=True)
       >>> params = model.init(jax.random.key(0), rnnjax.tokens())
       >>> sum(leaf.size for leaf in jax.tree.leaves(params)) == 10 * 8 + 8 * 32 * 2 + 32 + 10

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import rnnjax
-from rnnjax.train import NonFiniteError, Vocabulary, Words, generate, generate_batch
+from rnnjax.tasks.language_model import Vocabulary, Words, generate, generate_batch
+from rnnjax.train import NonFiniteError
 
 VOCABULARY = Vocabulary.of("abcd")
 V = len(VOCABULARY)

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 import rnnjax
-from rnnjax.train import CONFIGS, LanguageModelConfig, recurrent_language_model, tied_readout
+from rnnjax.tasks.language_model import (
+    CONFIGS,
+    LanguageModel,
+    recurrent_language_model,
+    tied_readout,
+)
+from rnnjax.train import streams
 
 SYMBOL = jax.ShapeDtypeStruct((), "int32")
 
@@ -42,7 +48,12 @@ def test_zaremba_small_has_its_number_of_parameters():
     """Embedding, two layers of (200 + 200) 800 + 800, readout. The paper's 4,653,200 has the
     biases of a layer twice."""
     config = CONFIGS["zaremba-small"]
-    assert count(config.model(10_000)) == 2_000_000 + 2 * 320_800 + 2_010_000 == 4_651_600
+    words = ["<eos>", *map(str, range(9_998))]
+    assert (
+        count(config.system({"vocabulary": words}).cell)
+        == 2_000_000 + 2 * 320_800 + 2_010_000
+        == 4_651_600
+    )
     config.check()
     small = recurrent_language_model(
         50, hidden_size=20, layers=2, embedding_size=20, init_scale=0.1
@@ -59,9 +70,10 @@ def test_zaremba_small_has_its_number_of_parameters():
 def test_the_halving_schedule_is_zarembas():
     """Rate 1 for four passes, then half of it after each."""
     config = CONFIGS["zaremba-small"]
-    windows = 7
-    assert config.total_steps(windows) == 13 * windows
-    rate = config._halving(windows)
+    source = streams(np.arange(20 * 7 * 20 + 20), 20, 20)
+    windows = source.steps_per_pass
+    assert config.total_steps(source) == 13 * windows == 13 * 7
+    rate = config.rate(source)
     got = [float(rate(jnp.asarray(step))) for step in range(13 * windows)]
     want = [0.5 ** max(0, epoch - 4) for epoch in range(1, 14) for _ in range(windows)]
     np.testing.assert_allclose(got, want)
@@ -69,8 +81,8 @@ def test_the_halving_schedule_is_zarembas():
 
 def test_schedules_reach_the_optimizer():
     def first_updates(**changes):
-        config = LanguageModelConfig(optimizer="sgd", learning_rate=0.5, clip_norm=0, **changes)
-        tx = config.transformation(2)
+        config = LanguageModel(optimizer="sgd", learning_rate=0.5, clip_norm=0, **changes)
+        tx = config.transformation(streams(np.arange(5), 1, 2))
         state, updates = tx.init(jnp.zeros(())), []
         for _ in range(6):
             with jax.numpy_dtype_promotion("standard"):  # optax's cosine relies on it

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import rnnjax
-from rnnjax.train import (
-    NonFiniteError,
+from rnnjax.tasks.language_model import (
     evaluate,
     loss_by_position,
     token_losses,
     window_losses,
 )
+from rnnjax.train import NonFiniteError
 
 V = 6
 MODEL = rnnjax.stack(rnnjax.embed(V, 4), rnnjax.lstm(5), rnnjax.linear(V))

@@ -12,7 +12,7 @@ import zlib
 
 import numpy as np
 
-from rnnjax.train.data import check_symbols
+from rnnjax.tasks.language_model.vocabulary import check_symbols
 
 
 def baselines(
