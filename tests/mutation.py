@@ -585,6 +585,17 @@ FAULTS = [
 ]
 
 
+def every_fault() -> list[Fault]:
+    """All faults; those of a folder stand beside its tests."""
+    # Not at the top: the processes of main run this file, and import the lists of their copies.
+    from cells import MUTANTS as CELLS
+    from combine.mutants import COMBINE
+    from compile.mutants import MUTANTS as COMPILER
+    from train.mutants import TRAIN
+
+    return [*FAULTS, *(Fault(*mutant) for mutant in (*CELLS, *COMPILER, *COMBINE, *TRAIN))]
+
+
 def misplaced(faults: list[Fault]) -> list[str]:
     """The faults whose text is no longer in the package: planting them would change nothing."""
     return [
@@ -649,13 +660,8 @@ def plant(fault: Fault) -> tuple[int, float]:
 
 
 def main() -> int:
-    # Not at the top: the processes below run this file, and import the lists of their copies.
-    from combine.mutants import COMBINE
-    from compile.mutants import MUTANTS
-    from train.mutants import TRAIN
-
     words = [word for word in sys.argv[1:] if word != "--changed"]
-    known = [*FAULTS, *(Fault(*mutant) for mutant in (*MUTANTS, *COMBINE, *TRAIN))]
+    known = every_fault()
     chosen = [fault for fault in known if all(word in fault.what for word in words)]
     if lost := misplaced(chosen):
         raise SystemExit("\n".join(lost))

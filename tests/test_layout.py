@@ -128,4 +128,4 @@ def test_a_task_imports_no_other_task(path):
 
 
 def test_every_planted_fault_has_its_place():
-    assert mutation.misplaced(mutation.FAULTS) == []
+    assert mutation.misplaced(mutation.every_fault()) == []

@@ -180,9 +180,9 @@ TABLE = [
     (lambda: rnnjax.conv_lstm((1,) * 4, 4), TypeError, r"shape must be a tuple of 1, 2 or 3"),
     (lambda: rnnjax.conv_lstm((8, 0), 4), ValueError, r"shape must be a positive int, got 0"),
     (lambda: rnnjax.conv_lstm((8,), 4, kernel=(3, 3)), ValueError, r"kernel must have 1 sizes"),
-    (lambda: IMAGES.init(KEY, D), ValueError, r"needs inputs \[..., 2, 3, C\], got \[3\]"),
+    (lambda: IMAGES.init(KEY, D), ValueError, r"inputs of shape \[2, 3, 'features'\], got \[3\]"),
     (lambda: IMAGES.step(IMAGES.init(KEY, jnp.ones((2, 3, 4))), None, jnp.ones((2, 3, 5))),
-     ValueError, r"needs inputs \[..., 2, 3, 4\], got \[2, 3, 5\]"),
+     ValueError, r"has shape \[2, 3, 5\], expected \[2, 3, 4\]"),
     (lambda: rnnjax.spectral(IMAGES), TypeError, r"declares no recurrent weights"),
 ]  # fmt: skip
 
