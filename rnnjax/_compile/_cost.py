@@ -1,53 +1,46 @@
 """What the ways to run a step take on a CPU: an estimate, to choose by.
 
-    seconds = FLOPs / F + bytes of weights / W + bytes handed on / C + calls · S + activations · A
+    seconds = FLOPs / F + bytes of weights / W + bytes handed on / C + calls · K + activations · A
 
-In a loop a product reads its weight at every step; outside, once a block, but what it makes there
-goes through memory, the slower the more there is of it. The gradient reads the weights again and
-adds to theirs: at every step, or once a block. The figures are rough, of the machines in
-benchmarks/NOTES.md; a choice depends on their ratios alone.
+In a loop a product is called, and reads its weight, at every step; outside, once a block, but what
+it makes there goes through memory, the slower the more there is of it. The gradient reads the
+weights again and adds to theirs: at every step, or once a block. The figures are rough, of the
+machines in benchmarks/NOTES.md; a choice depends on their ratios alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from rnnjax._compile._primitives import ELEMENTWISE, PRODUCTS, flops, nbytes, size_of, worth_keeping
+from rnnjax._compile._primitives import (
+    ELEMENTWISE,
+    EXPANDING,
+    PRODUCTS,
+    flops,
+    nbytes,
+    size_of,
+    worth_keeping,
+)
 from rnnjax._compile._schedule import Schedule, Stage
-from rnnjax._compile._trace import Equation, inputs
+from rnnjax._compile._trace import Equation, inputs, variables
 
 _FLOPS = 2e11
 _WEIGHTS = 1e11
 _ACTIVATION = 1e-9
 
-# Of a product: in a loop, where one of a single row is done in place, and outside.
+# Calls of a product: in a loop, and outside, where its threads are woken.
 _CALL, _START = 4e-7, 5e-6
 
-# A weight's gradient in a loop has its operands turned around first.
+# In a loop the operands of a weight's gradient are turned around first.
 _TURNED = 4
-
-# Up to this the way that takes less memory is preferred; that is too much.
-_EQUAL, WORSE = 1.15, 1.25
 
 # Bytes that stay in a core's cache, or in that of all cores, and how many go through in a second.
 CACHE = 1 << 21
 _BANDWIDTHS = ((CACHE, 5e10), (1 << 25, 3e10), (float("inf"), 3e9))
 
-
-class Way(NamedTuple):
-    """A way to run a step.
-
-    Attributes:
-      staged: Whether in stages, or by plain `lax.scan`.
-      block: Steps that go through all stages together; None for all of them.
-    """
-
-    staged: bool
-    block: int | None = None
-
-
-PLAIN = Way(staged=False)
+# Ways that differ by less count as equal; stages that take so much more than plain scan lose.
+_EQUAL, WORSE = 1.15, 1.25
 
 
 class Cost(NamedTuple):
@@ -57,25 +50,125 @@ class Cost(NamedTuple):
     gradient: float
 
 
-class _Work(NamedTuple):
-    """A product at one step: its FLOPs and rows, the bytes of its weight, and of its result."""
+class Work(NamedTuple):
+    """A product at one step, or a lookup in a table.
+
+    Attributes:
+      flops: Floating point operations.
+      calls: Whether it is a call of its own in a loop, 0 or 1.
+      weight: Bytes of what is the same at every step.
+      read: Bytes of it that are read.
+      result: Bytes that it makes.
+    """
 
     flops: int
-    rows: int
+    calls: int
     weight: int
+    read: int
     result: int
 
     def in_loop(self, length: int) -> float:
-        call = _CALL if self.rows > 1 else 0.0
-        return length * (call + self.flops / _FLOPS + self.weight / _WEIGHTS)
+        """Seconds of all steps."""
+        return length * (self.calls * _CALL + self.flops / _FLOPS + self.read / _WEIGHTS)
 
     def summed_in_loop(self, length: int) -> float:
-        """The gradient of its weight, which is read and written at each step."""
-        more = (_TURNED - 1) * self.flops / _FLOPS + self.weight / _WEIGHTS
-        return self.in_loop(length) + length * more
+        """Those of the gradient of its weight, which is read and written at each step."""
+        arithmetic = _TURNED * self.flops / _FLOPS + 2 * self.weight / _WEIGHTS
+        return length * (self.calls * _CALL + arithmetic)
 
     def outside(self, length: int, blocks: int) -> float:
+        """Seconds where it is done for a block at once."""
         return length * self.flops / _FLOPS + blocks * (_START + self.weight / _WEIGHTS)
+
+
+class Estimate:
+    """Estimates for one schedule.
+
+    Args:
+      found: The schedule.
+      length: T.
+      rows: How many rows are mapped at once beside those that a step sees.
+      defer: Whether weight gradients are taken out of the loops.
+    """
+
+    def __init__(self, found: Schedule, length: int, rows: int, defer: bool):
+        self.length, self.rows, self.defer = length, rows, defer
+        outside = [stage for stage in found.stages if stage.kind == "parallel"]
+        varying = [e for stage in found.stages if stage.kind != "invariant" for e in stage.eqns]
+        fixed = [e for stage in found.stages if stage.kind == "invariant" for e in stage.eqns]
+        calls = int(not _is_one_kernel(varying, found, rows))
+
+        def work(eqn: Equation) -> Work:
+            weight = sum(nbytes(v) for v in inputs(eqn) if v not in found.varying)
+            result = rows * sum(map(nbytes, eqn.outvars))
+            read = result if eqn.primitive.name == "gather" else weight
+            return Work(rows * flops(eqn), calls, weight, read, result)
+
+        self.moved = [work(e) for stage in outside for e in _products(stage)]
+        self.looped = [work(e) for stage in found.loops for e in _products(stage)]
+        self.learned = [
+            work(loop.eqns[product.position])
+            for loop in found.loops
+            for product in found.products(loop)
+        ]
+        written = [v for stage in outside for v in stage.writes]
+        self.handed = rows * sum(map(nbytes, written))
+        if not found.loops:  # then what goes through memory is between its products
+            self.handed = sum(work.result for work in self.moved)
+        # What is put out is written whichever way.
+        ys = set(variables(found.program.ys))
+        self.through = self.handed - rows * sum(nbytes(v) for v in written if v in ys)
+        self.ends = [rows * nbytes(v) for v in (*found.program.xs, *found.program.ys)]
+        active = [e.outvars[0] for e in varying if _is_activation(e)]
+        self.active = rows * length * sum(map(size_of, active)) * _ACTIVATION
+        self.fixed = sum(map(flops, fixed)) / _FLOPS
+
+    def plain(self) -> Cost:
+        """Plain `lax.scan`; XLA does once what is the same at every step, but not its derivative."""
+        products = (*self.looped, *self.moved)
+        forward = self.active + sum(work.in_loop(self.length) for work in products)
+        summed = sum(w.summed_in_loop(self.length) for w in (*self.moved, *self.learned))
+        return Cost(forward, 2 * forward + summed + 2 * self.length * self.fixed)
+
+    def stages(self, block: int | None) -> Cost:
+        """Stages, in blocks of so many steps, or for all of them at once."""
+        length = self.length
+        block = min(block or length, length)
+        blocks = -(-length // block)
+        through = _passed(self.through, length, block)
+        if length % block:  # the inputs are cut, and the outputs joined
+            through += sum(_passed(end, length, length) for end in self.ends)
+        moved = sum(work.outside(length, blocks) for work in self.moved)
+        looped = self.active + sum(work.in_loop(length) for work in self.looped)
+        summed = sum(
+            work.outside(length, blocks) + _passed(work.result, length, block)
+            if self.defer
+            else work.summed_in_loop(length)
+            for work in self.learned
+        )
+        forward = looped + moved + through
+        return Cost(forward, forward + looped + 2 * moved + through + summed)
+
+    def best(self, blocks: Sequence[int | None]) -> int | None:
+        """The first of some blocks that takes little more than the one that takes least.
+
+        The estimate is rough, so the first one, which takes least memory, need not be the quickest.
+        """
+        seconds = {block: sum(self.stages(block)) for block in blocks}
+        least = min(seconds.values())
+        return next(block for block in blocks if seconds[block] <= _EQUAL * least)
+
+    def better_plainly(self, block: int | None) -> tuple[bool, bool]:
+        """Whether plain scan is better than stages: forward alone, and with the gradient.
+
+        Without a product there is nothing to go by.
+        """
+        products = bool(self.moved or self.looped)
+        forward, gradient = (
+            products and a > WORSE * b
+            for a, b in zip(self.stages(block), self.plain(), strict=True)
+        )
+        return forward, gradient
 
 
 def _passed(per_step: int, length: int, block: int) -> float:
@@ -84,87 +177,20 @@ def _passed(per_step: int, length: int, block: int) -> float:
     return 2 * per_step * length / bandwidth
 
 
-def handed(found: Schedule, rows: int) -> int:
-    """Bytes that stages hand to each other at each step, of so many mapped rows."""
-    return rows * sum(nbytes(v) for stage in outside(found) for v in stage.writes)
-
-
-def outside(found: Schedule) -> list[Stage]:
-    """The stages that are done for all of time at once."""
-    return [stage for stage in found.stages if stage.kind == "parallel"]
-
-
-def cost(found: Schedule, way: Way, length: int, rows: int, defer: bool) -> Cost:
-    """What a way takes.
-
-    Args:
-      found: The schedule.
-      way: The way.
-      length: T.
-      rows: How many rows are mapped at once beside those that the step sees.
-      defer: Whether the stages take weight gradients out of their loops.
-    """
-    moved = [_work(found, eqn, rows) for stage in outside(found) for eqn in _products(stage.eqns)]
-    looped = [_work(found, e, rows) for stage in found.loops for e in _products(stage.eqns)]
-    learned = [
-        _work(found, stage.eqns[product.position], rows)
-        for stage in found.loops
-        for product in found.products(stage)
-    ]
-    varying = [e for stage in found.stages if stage.kind != "invariant" for e in stage.eqns]
-    active = [e.outvars[0] for e in varying if _is_activation(e)]
-    forward = rows * length * sum(map(size_of, active)) * _ACTIVATION
-    forward += sum(work.in_loop(length) for work in looped)
-    backward = forward
-    if not way.staged:
-        forward += sum(work.in_loop(length) for work in moved)
-        backward += sum(work.in_loop(length) for work in moved)
-        backward += sum(work.summed_in_loop(length) for work in (*moved, *learned))
-        # XLA does once what is the same at every step, but not its derivative.
-        fixed = [e for stage in found.stages if stage.kind == "invariant" for e in stage.eqns]
-        backward += 2 * length * sum(map(flops, fixed)) / _FLOPS
-        return Cost(forward, forward + backward)
-    block = min(way.block or length, length)
-    blocks = -(-length // block)
-    through = _passed(handed(found, rows), length, block)
-    if length % block:  # the inputs are cut, and the outputs joined
-        for end in (*found.program.xs, *found.program.ys):
-            through += _passed(rows * nbytes(end), length, length)
-    forward += sum(work.outside(length, blocks) for work in moved) + through
-    backward += 2 * sum(work.outside(length, blocks) for work in moved) + through
-    for work in learned:
-        if defer:
-            backward += work.outside(length, blocks) + _passed(work.result, length, block)
-        else:
-            backward += work.summed_in_loop(length)
-    return Cost(forward, forward + backward)
-
-
-def cheapest(found: Schedule, ways: Iterable[Way], length: int, rows: int, defer: bool) -> Way:
-    """A way in stages that takes least, forward and gradient together; or plain scan.
-
-    The estimate is rough. So the first of the ways, which takes least memory, need not take least
-    time; and plain scan, whose gradient has more copies and kernels than are counted here, has to
-    be better by a quarter, forward or in the gradient.
-    """
-    plain = cost(found, PLAIN, length, rows, defer)
-    seconds = {way: cost(found, way, length, rows, defer) for way in ways}
-    least = min(map(sum, seconds.values()))
-    best = next(way for way in seconds if sum(seconds[way]) <= _EQUAL * least)
-    worse = any(a > WORSE * b for a, b in zip(seconds[best], plain, strict=True))
-    return PLAIN if worse else best
+def _is_one_kernel(varying: Sequence[Equation], found: Schedule, rows: int) -> bool:
+    """Whether XLA may make one kernel of a whole step: two products of a row, and sums of them."""
+    products = [e for e in varying if e.primitive.name in PRODUCTS]
+    return len(products) <= 2 and all(
+        rows * found.rows(e) == 1
+        if e.primitive.name in PRODUCTS
+        else e.primitive.name in ELEMENTWISE | EXPANDING
+        for e in varying
+    )
 
 
 def _is_activation(eqn: Equation) -> bool:
     return eqn.primitive.name in ELEMENTWISE and worth_keeping(eqn.primitive)
 
 
-def _products(eqns: list[Equation]) -> list[Equation]:
-    """Products, and lookups in a table, whose gradient is as large as the table."""
-    return [e for e in eqns if e.primitive.name in PRODUCTS or e.primitive.name == "gather"]
-
-
-def _work(found: Schedule, eqn: Equation, rows: int) -> _Work:
-    weight = sum(nbytes(v) for v in inputs(eqn) if v not in found.varying)
-    result = rows * sum(map(nbytes, eqn.outvars))
-    return _Work(rows * flops(eqn), rows * found.rows(eqn), weight, result)
+def _products(stage: Stage) -> list[Equation]:
+    return [e for e in stage.eqns if e.primitive.name in PRODUCTS or e.primitive.name == "gather"]

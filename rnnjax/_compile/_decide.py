@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from rnnjax._compile._cost import CACHE, Way, cheapest, handed, outside
+from rnnjax._compile._cost import CACHE, Estimate
 from rnnjax._compile._draws import carried_draws
 from rnnjax._compile._explain import short
 from rnnjax._compile._options import Options
@@ -38,6 +38,7 @@ class Decision:
       save: `all` or `states`.
       block: Steps per block, or None.
       why: Why.
+      plain_alone: Whether plain `lax.scan` runs where no derivative is taken.
     """
 
     schedule: Schedule | None
@@ -45,6 +46,7 @@ class Decision:
     save: str
     block: int | None
     why: str
+    plain_alone: bool = False
 
 
 def decide(traced: Traced, options: Options) -> Decision:
@@ -66,7 +68,7 @@ def decide(traced: Traced, options: Options) -> Decision:
     if any(map(has_backward_rule, fixed)):
         # Done once, the rule would see the sum of what each step hands back, not each of them.
         return plain("a backward rule of its own on what is the same at every step")
-    block, save, reasons = options.block, options.save, []
+    block, save, reasons, alone = options.block, options.save, [], False
     if not (timed and _is_sized(traced)):
         # A program for any size: what needs none is right for all.
         save = "all" if save == "auto" else save
@@ -76,16 +78,21 @@ def decide(traced: Traced, options: Options) -> Decision:
         save, kept = _save(found, traced.length, options.mapped)
         reasons.append(kept)
     if isinstance(block, str):
-        way, size = _way(found, traced.length, save, options.mapped, defer)
-        if not way.staged:
-            return plain(size)
-        block = way.block
+        estimate = Estimate(found, traced.length, options.mapped, defer)
+        block, size = _block(found, estimate, save)
         reasons.insert(0, size)
+        if on_cpu() and options.chooses:
+            alone, either = estimate.better_plainly(block)
+            if either:
+                return plain("stages would take longer")
+            if alone:
+                reasons.append("plain lax.scan where there is no derivative")
     if block is not None and block >= traced.length:
         block = None
     if save == "all" and options.block in ("auto", None) and _nothing_gained(found, defer):
         return plain("nothing can leave the loop")
-    return Decision(found, defer, save, block, ", ".join(filter(None, reasons)) or "as asked")
+    why = ", ".join(filter(None, reasons)) or "as asked"
+    return Decision(found, defer, save, block, why, alone)
 
 
 def _is_sized(traced: Traced) -> bool:
@@ -105,14 +112,16 @@ def _save(found: Schedule, length: int, rows: int) -> tuple[str, str]:
     return "states", f"all that the gradient needs would be {short(kept, 'B')}"
 
 
-def _block(found: Schedule, length: int, rows: int) -> int:
+def _in_blocks(found: Schedule, estimate: Estimate) -> int:
     """Steps in a block: as many as stay in cache together, and fill a product.
 
     A shorter last block is compiled as a second program: a divisor of T, if there is one near.
     """
-    products = [e for stage in outside(found) for e in stage.eqns if e.primitive.name in PRODUCTS]
-    multiplied = max(map(found.rows, products), default=_ROWS)
-    wanted = max(CACHE // max(1, handed(found, rows)), _ROWS // (rows * multiplied), 1)
+    length = estimate.length
+    moved = [e for stage in found.stages if stage.kind == "parallel" for e in stage.eqns]
+    products = [e for e in moved if e.primitive.name in PRODUCTS]
+    multiplied = estimate.rows * max(map(found.rows, products), default=_ROWS)
+    wanted = max(CACHE // estimate.handed, _ROWS // multiplied, 1)
     near = range(max(1, wanted // 2), min(4 * wanted, length - 1) + 1)
     divisors = [size for size in near if length % size == 0]
     if divisors:
@@ -120,36 +129,29 @@ def _block(found: Schedule, length: int, rows: int) -> int:
     return -(-length // max(1, round(length / wanted)))
 
 
-def _way(found: Schedule, length: int, save: str, rows: int, defer: bool) -> tuple[Way, str]:
-    """How to run all steps by default, and why.
+def _block(found: Schedule, estimate: Estimate, save: str) -> tuple[int | None, str]:
+    """Steps in a block by default, and why: None for all of them.
 
     On a CPU memory that is touched for the first time costs more than the arithmetic on it, so the
     arrays that stages hand to each other should be small and used again. Elsewhere memory is fast
     and launches are slow, so all steps go together.
     """
-    at_once = Way(staged=True)
+    length, kept = estimate.length, "states and blocks take the same memory"
     # XLA runs a convolution of many steps many times slower inside of a loop than outside.
     convolves = any(e.primitive.name == "conv_general_dilated" for e in found.program.eqns)
-    small = handed(found, rows) * length <= CACHE
-    blocks = on_cpu() and found.loops and not convolves
-    in_blocks = at_once._replace(block=_block(found, length, rows))
-    if save == "states":
-        if blocks and not small:
-            return in_blocks, "blocks stay in cache"
-        return Way(True, math.isqrt(length)), "states and blocks take the same memory"
-    if not on_cpu():
-        return at_once, "fewest launches"
-    # What takes less memory first; what all steps hand on may fit in the cache as it is.
-    ways = (in_blocks, at_once) if blocks and not small else (at_once,)
-    way = cheapest(found, ways, length, rows, defer)
-    if not way.staged:
-        return way, "stages would take longer"
-    if way.block is not None and way.block < length:
-        shorter = ", the last one is shorter" if length % way.block else ""
-        return way, f"blocks stay in cache{shorter}"
-    if convolves:
-        return at_once, "convolutions run best outside of any loop"
-    return at_once, "what stages hand on is small" if small else "blocks would take longer"
+    small = estimate.handed * length <= CACHE
+    if not on_cpu() or convolves or small:
+        if save == "states":
+            return math.isqrt(length), kept
+        if convolves:
+            return None, "convolutions run best outside of any loop"
+        return None, "what stages hand on is small" if on_cpu() else "fewest launches"
+    block = _in_blocks(found, estimate)
+    if save == "all":
+        block = estimate.best((block, None))
+    if block is None or block >= length:
+        return None, "blocks would take longer"
+    return block, f"blocks stay in cache{', the last one is shorter' if length % block else ''}"
 
 
 def _nothing_gained(found: Schedule, defer: bool) -> bool:

@@ -41,6 +41,11 @@ class Options:
         if isinstance(self.block, int) and self.block < 1:
             raise ValueError(f"block must be at least 1 step, got {self.block}")
 
+    @property
+    def chooses(self) -> bool:
+        """Whether all that could be asked for is left to the compiler."""
+        return (self.save, self.block, self.backward) == ("auto", "auto", "auto")
+
 
 def steps(xs: Any, length: int | None) -> int:
     """T: that of xs, or as told where xs has no leaves."""

@@ -107,7 +107,7 @@ class Schedule:
         if eqn.primitive.name not in PRODUCTS:
             return 1
         factor = max(eqn.invars, key=lambda operand: among(operand, self.varying))
-        return max(1, size_of(factor) // contraction(eqn))
+        return max(1, size_of(factor) // max(1, contraction(eqn)))
 
 
 def schedule(program: Program) -> Schedule:
