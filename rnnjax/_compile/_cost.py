@@ -32,8 +32,9 @@ _ACTIVATION = 1e-9
 # Calls of a product: in a loop, and outside, where its threads are woken.
 _CALL, _START = 4e-7, 5e-6
 
-# In a loop the operands of a weight's gradient are turned around first.
-_TURNED = 4
+# In a loop the operands of a weight's gradient are turned around first, and those of a kernel's
+# make a convolution that XLA does not do well.
+_TURNED = {"dot_general": 4, "conv_general_dilated": 50}
 
 # Bytes that stay in a core's cache, or in that of all cores, and how many go through in a second.
 CACHE = 1 << 21
@@ -54,6 +55,7 @@ class Work(NamedTuple):
     """A product at one step, or a lookup in a table.
 
     Attributes:
+      kind: The primitive.
       flops: Floating point operations.
       calls: Whether it is a call of its own in a loop, 0 or 1.
       weight: Bytes of what is the same at every step.
@@ -61,6 +63,7 @@ class Work(NamedTuple):
       result: Bytes that it makes.
     """
 
+    kind: str
     flops: int
     calls: int
     weight: int
@@ -73,8 +76,8 @@ class Work(NamedTuple):
 
     def summed_in_loop(self, length: int) -> float:
         """Those of the gradient of its weight, which is read and written at each step."""
-        arithmetic = _TURNED * self.flops / _FLOPS + 2 * self.weight / _WEIGHTS
-        return length * (self.calls * _CALL + arithmetic)
+        arithmetic = _TURNED.get(self.kind, 1) * self.flops / _FLOPS
+        return length * (self.calls * _CALL + arithmetic + 2 * self.weight / _WEIGHTS)
 
     def outside(self, length: int, blocks: int) -> float:
         """Seconds where it is done for a block at once."""
@@ -102,7 +105,7 @@ class Estimate:
             weight = sum(nbytes(v) for v in inputs(eqn) if v not in found.varying)
             result = rows * sum(map(nbytes, eqn.outvars))
             read = result if eqn.primitive.name == "gather" else weight
-            return Work(rows * flops(eqn), calls, weight, read, result)
+            return Work(eqn.primitive.name, rows * flops(eqn), calls, weight, read, result)
 
         self.moved = [work(e) for stage in outside for e in _products(stage)]
         self.looped = [work(e) for stage in found.loops for e in _products(stage)]
@@ -124,7 +127,7 @@ class Estimate:
         self.fixed = sum(map(flops, fixed)) / _FLOPS
 
     def plain(self) -> Cost:
-        """Plain `lax.scan`; XLA does once what is the same at every step, but not its derivative."""
+        """Plain `lax.scan`: what is the same at every step is done once, but for its derivative."""
         products = (*self.looped, *self.moved)
         forward = self.active + sum(work.in_loop(self.length) for work in products)
         summed = sum(w.summed_in_loop(self.length) for w in (*self.moved, *self.learned))

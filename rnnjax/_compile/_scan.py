@@ -64,8 +64,8 @@ def scan(
         block and recomputes the rest. `auto` is `all` up to 2 GiB.
       block: How many steps go through all the stages together: less memory, and arrays that stay
         in cache. None means all of them; `auto` is all of them but for long sequences on a CPU, or
-        with `states`; and there steps that are too small to gain by stages are left to `lax.scan`.
-        `plan` shows the choice, and why.
+        with `states`; and there what gains nothing by stages is left to `lax.scan`, altogether or
+        where no derivative is taken. `plan` shows the choice, and why.
       backward: `deferred` weight gradients (`auto` takes them), or `autodiff` of the same loops.
       mapped: How many of this call `jax.vmap` runs at once, where it stands outside a `jax.jit` and
         cannot be seen from here; blocks and memory are chosen for all of them.

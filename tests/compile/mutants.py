@@ -27,11 +27,32 @@ _OF_CHOICES = "tests/compile/test_choice.py"
 
 MUTANTS = [
     (
+        "compiler: the derivative is that of the plain program",
+        _file("scan"),
+        "return derived(*tree",
+        "return alone(*tree",
+        (_OF_CHOICES, "-k", "plainly_alone"),
+    ),
+    (
+        "compiler: a derivative for the first argument alone, in programs of two",
+        _file("scan"),
+        "moving = _defer.nonzero(tangents[0])",
+        "moving = dict([*_defer.nonzero(tangents[0]).items()][:1])",
+        (_OF_CHOICES, "-k", "same_function"),
+    ),
+    (
+        "compiler: options do not keep plain scan away",
+        _file("decide"),
+        "on_cpu() and options.chooses",
+        "on_cpu()",
+        (_OF_CHOICES, "-k", "small_steps"),
+    ),
+    (
         "compiler: plain scan is no candidate",
         _file("cost"),
-        "return PLAIN if worse else best",
-        "return best",
-        (_OF_CHOICES, "-k", "small_steps or each_row"),
+        "products and a > WORSE * b",
+        "False",
+        (_OF_CHOICES, "-k", "small_steps or plainly_alone"),
     ),
     (
         "compiler: a shorter last block costs nothing",
@@ -43,8 +64,8 @@ MUTANTS = [
     (
         "compiler: a deferred gradient is thought to cost what one in the loop does",
         _file("cost"),
-        "        if defer:\n",
-        "        if False:\n",
+        "            if self.defer\n",
+        "            if False\n",
         (_OF_CHOICES, "-k", "deferred_ones"),
     ),
     (
@@ -143,7 +164,7 @@ MUTANTS = [
     (
         "compiler: no gradient for what a loop reads at every step",
         _file("defer"),
-        "_updated(consts, consts_)",
+        "updated(consts, consts_)",
         "consts",
         _named("leaky"),
     ),
@@ -192,8 +213,8 @@ MUTANTS = [
     (
         "compiler: no block of a prime number of steps",
         _file("decide"),
-        "return -(-length // count), ",
-        "return None, ",
+        "return -(-length // max(1, round(length / wanted)))",
+        "return length",
         ("tests/compile/test_plan.py", "-k", "run_in_blocks"),
     ),
     (
@@ -213,8 +234,8 @@ MUTANTS = [
     (
         "compiler: convolutions in blocks",
         _file("decide"),
-        "or convolves or per_step",
-        "or per_step",
+        "if not on_cpu() or convolves or small:",
+        "if not on_cpu() or small:",
         ("tests/compile/test_plan.py", "-k", "convolutions"),
     ),
     (

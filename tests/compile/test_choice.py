@@ -10,14 +10,16 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+import rnnjax
 from rnnjax._compile import _cost, plan, scan
-from rnnjax._compile._cost import PLAIN, Way, cost, handed
+from rnnjax._compile._cost import Estimate
 from rnnjax._compile._primitives import flops
 from rnnjax._compile._rewrite import rewrite
 from rnnjax._compile._schedule import schedule
 from rnnjax._compile._trace import trace
 
-from .common import check_step, normal
+from .common import assert_same, check_step, normal
+from .steps import STEPS
 
 sys.path.append(str(pathlib.Path(__file__).parents[2] / "benchmarks"))
 import odd_steps
@@ -28,7 +30,6 @@ CLIFFS = (
     "convolutional LSTM", "matrices mixed per row, K = 32", "matrices looked up per row",
     "T = 1021, a prime", "weight drop",
 )  # fmt: skip
-ONCE = Way(staged=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,8 +57,9 @@ def args(t, b, d, h):
     return (spec(d, h), spec(h, h), spec(h)), spec(b, h), spec(t, b, d)
 
 
-def found(t=100, b=8, d=64, h=64):
-    return schedule(rewrite(trace(elman, *args(t, b, d, h), None, False, 1).program))
+def estimate(t=100, b=8, d=64, h=64, rows=1, defer=True):
+    found = schedule(rewrite(trace(elman, *args(t, b, d, h), None, False, 1).program))
+    return Estimate(found, t, rows, defer)
 
 
 def gradient(run, odd):
@@ -93,7 +95,8 @@ def test_small_steps_are_left_to_plain_scan():
     tiny = plan(elman, *args(200, 1, 4, 4))
     assert [c.kind for c in tiny.components] == ["plain"]
     assert tiny.why == "stages would take longer"
-    for options in ({"block": None}, {"block": 20}, {"save": "states"}):  # as asked
+    asked = {"block": None}, {"block": 20}, {"save": "states"}, {"backward": "deferred"}
+    for options in asked:
         assert plan(elman, *args(200, 1, 4, 4), **options).components[-1].kind == "loop"
     assert plan(elman, *args(200, 8, 4, 4)).components[-1].kind == "loop"
     with jax.enable_x64(True):
@@ -101,24 +104,125 @@ def test_small_steps_are_left_to_plain_scan():
         check_step(scan, elman, weights, normal(4, 1, 4), normal(5, 20, 1, 4))
 
 
-def test_what_is_made_for_each_row_is_made_at_each_step(odd):
-    """A matrix for each row, of 32: to write them down takes longer than it saves."""
+def test_what_is_not_one_kernel_is_not_left_to_plain_scan():
+    """Two products and sums of one row may be one; gates, a second layer or more rows are not."""
+
+    def deep(p, hs, x):
+        new = [x]
+        for h in hs:
+            new.append(elman(p, h, new[-1])[0])
+        return tuple(new[1:]), new[-1]
+
+    params, h, xs = args(200, 1, 4, 4)
+    assert plan(deep, params, (h, h), xs).components[-1].kind == "loop"
+    cell = rnnjax.lstm(4)
+    params = jax.eval_shape(lambda key: cell.init(key, 4), jax.random.key(0))
+    state = jax.eval_shape(lambda p: cell.initial_state(p, (1,)), params)
+    assert plan(cell.step, params, state, xs).components[-1].kind == "loop"
+
+
+def scans_in(run, *args):
+    """The loops of a program, and how many steps each has."""
+    found = []
+    for eqn in jax.make_jaxpr(run)(*args).eqns:
+        found += [e.params["length"] for e in [eqn, *nested(eqn)] if e.primitive.name == "scan"]
+    return found
+
+
+def nested(eqn):
+    for inner in jax.extend.core.jaxprs_in_params(eqn.params):
+        for each in inner.eqns:
+            yield each
+            yield from nested(each)
+
+
+def test_a_step_may_run_plainly_alone_and_in_stages_for_its_gradient(odd):
+    """A matrix for each row, of 32: to write them down pays in the gradient alone."""
     mixed = odd["matrices mixed per row, K = 32"]
-    assert [c.kind for c in plan(mixed.step, *mixed[1:4]).components] == ["plain"]
+    found = plan(mixed.step, *mixed[1:4])
+    assert [c.kind for c in found.components] == ["parallel", "loop"]
+    assert "plain lax.scan where there is no derivative" in found.why
+    run = functools.partial(scan, mixed.step)
+    assert scans_in(run, *mixed[1:4]) == [100], "one loop over all steps"
+    assert len(scans_in(gradient(scan, mixed), *mixed[1:4])) > 2, "blocks"
+
+
+@pytest.fixture
+def plainly_alone(monkeypatch):
+    """Whatever the estimates say."""
+    monkeypatch.setattr(Estimate, "better_plainly", lambda *_: (True, False))
+    monkeypatch.setattr(_cost, "WORSE", 1.0)
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.usefixtures("plainly_alone")
+@pytest.mark.parametrize("name", ["lstm", "masked_stack", "embedded", "delayed", "exposed"])
+def test_both_directions_are_the_same_function(name):
+    step, *rest = STEPS[name][:4]
+
+    def fresh(*args):  # a program made without the fixture must not be remembered
+        return step(*args)
+
+    assert "no derivative" in plan(fresh, *rest).why
+    check_step(scan, fresh, *rest)
+
+
+@pytest.mark.usefixtures("plainly_alone")
+def test_derivatives_of_any_order_and_mode_are_those_of_plain_scan():
+    def fresh(*args):
+        return elman(*args)
+
+    weights = normal(1, 4, 4), normal(2, 4, 4), normal(3, 4)
+    state, xs = normal(4, 2, 4), normal(5, 6, 2, 4)
+
+    def total(run, w, xs):
+        return jnp.sin(run(fresh, w, state, xs)[1]).sum()
+
+    def all_of(run):
+        of = functools.partial(total, run)
+        return (
+            jax.jvp(of, (weights, xs), (weights, xs)),
+            jax.hessian(lambda b: of((*weights[:2], b), xs))(weights[2]),
+            jax.vmap(jax.grad(of), (None, 1))(weights, jnp.stack([xs, 2 * xs], 1)),
+            jax.grad(jax.checkpoint(of))(weights, xs),
+            jax.jacfwd(lambda b: of((*weights[:2], b), xs))(weights[2]),
+        )
+
+    ours, theirs = jax.jit(lambda: (all_of(scan), all_of(odd_steps.plain)))()
+    assert_same(ours, theirs, 1e-10, "derivatives")
+
+
+def test_steps_that_the_estimates_once_tripped_over():
+    """No product, no loop, a contraction of nothing, more steps than one wants to try as blocks."""
+    with jax.enable_x64(True):
+        w = normal(1, 0, 4), normal(2, 4, 4)
+        check_step(
+            scan, lambda p, h, x: (jnp.tanh(h @ p[1] + x[:, :0] @ p[0]), h), w, normal(3, 2, 4),
+            normal(4, 9, 2, 3),
+        )  # fmt: skip
+    shift = plan(lambda p, h, x: (x, x - h), (), spec(4), spec(100_000, 4))
+    assert shift.components[-1].kind != "plain", "nothing to go by"
+    many = plan(lambda p, h, x: (h * 0.9 + x, h), (), spec(), spec(10**8))
+    assert many.components[-1].kind == "plain"
+
+    def network(p, h, x):
+        return h, jax.nn.relu(x @ p[0]) @ p[1]
+
+    layers = plan(network, (spec(64, 256), spec(256, 64)), spec(4), spec(5000, 16, 64))
+    assert layers.block == 100
+
+
+def ways(of):
+    return of.plain(), of.stages(None), of.stages(10)
 
 
 def test_an_estimate_grows_with_all_it_is_made_of():
-    small, wide, rows = found(), found(d=128), found(b=16)
-    for way in (PLAIN, ONCE, Way(staged=True, block=10)):
-        base = cost(small, way, 100, 1, True)
-        for more in (
-            cost(wide, way, 100, 1, True),
-            cost(rows, way, 100, 1, True),
-            cost(small, way, 200, 1, True),
-            cost(small, way, 100, 4, True),
-        ):
-            assert more.forward > base.forward
-            assert more.gradient > base.gradient
+    larger = (estimate(d=128), estimate(b=16), estimate(t=200), estimate(rows=4))
+    for base, *more in zip(ways(estimate()), *map(ways, larger), strict=True):
+        for one in more:
+            assert one.forward > base.forward
+            assert one.gradient > base.gradient
         assert base.gradient > 2 * base.forward
 
 
@@ -128,33 +232,33 @@ def test_an_estimate_by_hand():
     weight = 4 * 64 * 64 / _cost._WEIGHTS
     activation, z = 8 * 64 * _cost._ACTIVATION, 4 * 8 * 64
     in_loop = _cost._CALL + product + weight
-    assert handed(found(), 1) == z
-    assert cost(found(), PLAIN, 100, 1, True).forward == pytest.approx(
-        100 * (activation + 2 * in_loop)
-    )
+    of = estimate()
+    assert of.handed == z
+    plainly = 100 * (activation + 2 * in_loop)
+    summed = 100 * (_cost._CALL + 4 * product + 2 * weight)
+    assert of.plain() == pytest.approx((plainly, 2 * plainly + 2 * summed))
     between = 2 * 100 * z / _cost._BANDWIDTHS[0][1]
     outside = 100 * product + 10 * (_cost._START + weight)
-    staged = cost(found(), Way(staged=True, block=10), 100, 1, True)
-    forward = 100 * (activation + in_loop) + outside + between
-    assert staged.forward == pytest.approx(forward)
-    backward = 100 * (activation + in_loop) + 2 * outside + between  # dx and dW of what moved
-    assert staged.gradient == pytest.approx(forward + backward + outside + between)
+    looped = 100 * (activation + in_loop)
+    forward = looped + outside + between
+    backward = looped + 2 * outside + between  # dx and dW of what moved
+    assert of.stages(10) == pytest.approx((forward, forward + backward + outside + between))
 
 
 def test_a_last_block_that_is_shorter_copies_what_goes_in_and_out():
-    whole, cut = (cost(found(), Way(staged=True, block=n), 100, 1, True) for n in (10, 11))
+    whole, cut = (estimate().stages(block) for block in (10, 11))
     ends = 2 * 100 * 2 * (4 * 8 * 64) / _cost._BANDWIDTHS[0][1]
     assert cut.forward - whole.forward == pytest.approx(ends)
 
 
 def test_gradients_of_weights_in_the_loop_cost_what_deferred_ones_do_not():
-    deferred, summed = (cost(found(), ONCE, 100, 1, defer) for defer in (True, False))
+    deferred, summed = (estimate(defer=defer).stages(None) for defer in (True, False))
     assert deferred.forward == summed.forward
     assert deferred.gradient < summed.gradient
 
 
 def test_what_does_not_fit_a_cache_costs_more_and_goes_in_blocks():
-    short, long = (cost(found(t), ONCE, t, 1, True).forward / t for t in (1_000, 10_000))
+    short, long = (estimate(t).stages(None).forward / t for t in (1_000, 10_000))
     once = _cost._START + 4 * 64 * 64 / _cost._WEIGHTS
     assert long > short - once * (1 / 1_000 - 1 / 10_000) + 1e-9
     assert plan(elman, *args(1_000, 8, 64, 64)).block is None
