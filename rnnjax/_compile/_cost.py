@@ -37,8 +37,8 @@ _CALL, _START = 4e-7, 5e-6
 _TURNED = {"dot_general": 4, "conv_general_dilated": 50}
 
 # Bytes that stay in a core's cache, or in that of all cores, and how many go through in a second.
-CACHE = 1 << 21
-_BANDWIDTHS = ((CACHE, 5e10), (1 << 25, 3e10), (float("inf"), 3e9))
+CACHE, SHARED_CACHE = 1 << 21, 1 << 25
+_BANDWIDTHS = ((CACHE, 5e10), (SHARED_CACHE, 3e10), (float("inf"), 3e9))
 
 # Ways that differ by less count as equal; stages that take so much more than plain scan lose.
 _EQUAL, WORSE = 1.15, 1.25

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from rnnjax._compile._cost import CACHE, Estimate
+from rnnjax._compile._cost import CACHE, SHARED_CACHE, Estimate
 from rnnjax._compile._draws import carried_draws
 from rnnjax._compile._explain import short
 from rnnjax._compile._options import Options
@@ -139,7 +139,8 @@ def _block(found: Schedule, estimate: Estimate, save: str) -> tuple[int | None, 
     length, kept = estimate.length, "states and blocks take the same memory"
     # XLA runs a convolution of many steps many times slower inside of a loop than outside.
     convolves = any(e.primitive.name == "conv_general_dilated" for e in found.program.eqns)
-    small = estimate.handed * length <= CACHE
+    # Without a loop there is nothing that blocks keep company.
+    small = estimate.handed * length <= (CACHE if found.loops else SHARED_CACHE)
     if not on_cpu() or convolves or small:
         if save == "states":
             return math.isqrt(length), kept
