@@ -591,7 +591,7 @@ def every_fault() -> list[Fault]:
     from cells import MUTANTS as CELLS
     from combine.mutants import COMBINE
     from compile.mutants import MUTANTS as COMPILER
-    from train.mutants import TRAIN
+    from train.training_mutants import TRAIN
 
     return [*FAULTS, *(Fault(*mutant) for mutant in (*CELLS, *COMPILER, *COMBINE, *TRAIN))]
 

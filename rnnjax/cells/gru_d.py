@@ -21,8 +21,10 @@ class GRUDParams(NamedTuple):
       w_h: U, recurrent weights [H, 3H].
       w_m: V, weights of the mask [D, 3H].
       b: bias [3H].
-      diagonal_gamma_x, b_gamma_x: weights and bias of each feature's decay [D].
-      w_gamma_h, b_gamma_h: weights [D, H] and bias [H] of the decay of h.
+      diagonal_gamma_x: weight of each feature's decay [D].
+      b_gamma_x: its bias [D].
+      w_gamma_h: weights of the decay of h [D, H].
+      b_gamma_h: its bias [H].
     """
 
     w_x: Array

@@ -247,7 +247,7 @@ CELLS = {
 # Faults of these cells, for `tests/mutation.py`: what, file, old text, new text, tests.
 MUTANTS = [
     (f"{cell}: {what}", f"rnnjax/cells/{cell}.py", old, new,
-     ("tests/cells/test_known.py", "-k", f"equations and plain and {tests}"))
+     ("tests/cells/test_known.py", "-k", f"test_equations and not gaps and {tests}"))
     for cell, what, old, new, tests in (
         ("jordan", "output's bias dropped", "rows(params.b_y, h)",
          "rows(0 * params.b_y, h)", "jordan"),

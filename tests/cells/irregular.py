@@ -78,7 +78,7 @@ CELLS = {
 # Faults of these cells, for `tests/mutation.py`: what, file, old text, new text, tests.
 MUTANTS = [
     (f"{cell}: {what}", f"rnnjax/cells/{cell}.py", old, new,
-     ("tests/cells/test_known.py", "-k", f"equations and plain and {cell}"))
+     ("tests/cells/test_known.py", "-k", f"test_equations and not gaps and {cell}"))
     for cell, what, old, new in (
         ("timed_ct_rnn", "all steps are of length 1", "dt * rows(", "rows("),
         ("timed_ct_rnn", "a and 1 - a swapped", "(1 - a) * h + a * n", "a * h + (1 - a) * n"),

@@ -290,7 +290,7 @@ _FAULTS = [
 
 MUTANTS = [
     (f"{cell}: {what}", f"rnnjax/cells/{cell}.py", old, new,
-     ("tests/cells", "-k", f"equations and plain and {cell}"))
+     ("tests/cells", "-k", f"test_equations and not gaps and {cell}"))
     for cell, what, old, new in _FAULTS
 ]  # fmt: skip
 MUTANTS += [

@@ -24,6 +24,11 @@ ODD = {
 }
 pytestmark = pytest.mark.usefixtures("x64")
 each = pytest.mark.parametrize("name", KNOWN)
+# One of each factory; the others, with other options, in the long version.
+first = {known.cell._recipe[0]: name for name, known in reversed(KNOWN.items())}.values()
+one = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in first else pytest.mark.slow) for n in KNOWN]
+)
 
 
 def rng(seed):
@@ -51,8 +56,17 @@ def problem(known, params):
 
 
 @each
-@pytest.mark.parametrize("options", [{}, ODD], ids=["plain", "all"])
-def test_equations(name, options):
+def test_equations(name):
+    compare(name)
+
+
+@one
+def test_equations_with_gaps_and_restarts(name):
+    compare(name, **ODD)
+
+
+def compare(name, **options):
+    """Values and gradients with those of the NumPy loop."""
     known, params = KNOWN[name], parameters(name)
     state, xs, bars, fresh = problem(known, params)
 
@@ -86,7 +100,7 @@ def test_what_can_leave_the_loop_leaves_it(name):
     assert sum(c.products for c in loops) == known.in_loop, str(found)
 
 
-@each
+@one
 def test_it_keeps_the_contract(name):
     known = KNOWN[name]
     laws = {"draw": known.inputs, **known.laws}
