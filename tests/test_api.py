@@ -1,8 +1,8 @@
 """Every public name is documented: a docstring, an example, a line in docs/api.md."""
 
+import importlib
 import inspect
 import pathlib
-import importlib
 import re
 import types
 
