@@ -472,14 +472,14 @@ FAULTS = [
     ),
     Fault(
         "generation: draws in the type of the logits",
-        "rnnjax/tasks/language_model/sample.py",
-        "logits.astype(at_least_float32(logits.dtype)).at",
-        "logits.at",
+        "rnnjax/decoding.py",
+        "logits = logits.astype(at_least_float32(logits.dtype))",
+        "logits = logits + 0",
         ("tests/tasks/language_model/test_sample.py", "-k", "half_precision"),
     ),
     Fault(
         "generation: a symbol from logits that are NaN",
-        "rnnjax/tasks/language_model/sample.py",
+        "rnnjax/decoding.py",
         "jnp.where(jnp.isfinite(largest[..., 0]), drawn, -1)",
         "drawn",
         ("tests/tasks/language_model/test_sample.py", "-k", "not_finite"),
@@ -487,8 +487,9 @@ FAULTS = [
     Fault(
         "generation: a program for each temperature",
         "rnnjax/tasks/language_model/sample.py",
-        "@jax.jit\n",
-        '@__import__("functools").partial(jax.jit, static_argnames="temperature")\n',
+        "_draw(logits, keys, t, len(vocabulary) - 1, how)",
+        "jax.jit(lambda a, k, t: draw(a.at[..., -1].set(-jnp.inf), fold_in(k, t), **how))("
+        "logits, keys, t)",
         ("tests/tasks/language_model/test_sample.py", "-k", "compile_nothing"),
     ),
     Fault(
@@ -664,9 +665,13 @@ def every_fault() -> list[Fault]:
     from cells import MUTANTS as CELLS
     from combine.mutants import COMBINE
     from compile.mutants import MUTANTS as COMPILER
+    from decoding_mutants import DECODING
     from train.mutants import TRAIN
 
-    return [*FAULTS, *(Fault(*mutant) for mutant in (*CELLS, *COMPILER, *COMBINE, *TRAIN))]
+    return [
+        *FAULTS,
+        *(Fault(*mutant) for mutant in (*CELLS, *COMPILER, *COMBINE, *DECODING, *TRAIN)),
+    ]
 
 
 def misplaced(faults: list[Fault]) -> list[str]:

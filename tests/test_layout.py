@@ -28,6 +28,7 @@ FLOORS = {
     "_unroll": 2,
     "_combine": 3,
     "attention": 3,
+    "decoding": 3,
     "layers": 3,
     "sequences": 3,
     "train": 4,
