@@ -26,19 +26,19 @@ GROUPS = {
     "Contract": lambda name, value: (
         name in VALUES
         or value.__module__
-        in ("rnnjax._cell", "rnnjax._factory", "rnnjax._noise", "rnnjax._fields")
+        in ("rnnjax._cell", "rnnjax._factory", "rnnjax._noise", "rnnjax._fields", "rnnjax._held")
     ),
     "Running": lambda name, value: value.__module__.startswith(
         ("rnnjax._unroll", "rnnjax._compile")
     ),
     "Cells": lambda name, value: value.__module__.startswith("rnnjax.cells") and name.islower(),
     "Combinators": lambda name, value: (
-        value.__module__.startswith("rnnjax._combine") and name.islower()
+        value.__module__.startswith(("rnnjax._combine", "rnnjax.attention")) and name.islower()
     ),
     "Layers": lambda name, value: value.__module__ in ("rnnjax.layers", "rnnjax._layer"),
     "Sequences": lambda name, value: value.__module__ == "rnnjax.sequences",
     "Parameters and states": lambda name, value: value.__module__.startswith(
-        ("rnnjax.cells", "rnnjax._combine")
+        ("rnnjax.cells", "rnnjax._combine", "rnnjax.attention")
     ),
     "Initializers": lambda name, value: value.__module__ == "rnnjax.initializers",
 }
@@ -111,6 +111,9 @@ def render() -> str:
         raise SystemExit(f"no group for {', '.join(left)}: add one to GROUPS")
     lines += ["## Parameter fields", "", *fields()]
     lines += ["## rnnjax.host", "", *table(defined(rnnjax.host))]
+    read = {n: value for n, value in public(rnnjax.attention).items() if not hasattr(rnnjax, n)}
+    lines += ["## rnnjax.attention", "", *table(read)]
+    lines += ["## rnnjax.decoding", "", *table(defined(rnnjax.decoding))]
     kit = {name: value for name, value in public(rnnjax.testing).items() if name != "LAWS"}
     lines += ["## rnnjax.testing", "", *table(kit)]
     lines += ["## rnnjax.train", "", *table(public(rnnjax.train))]

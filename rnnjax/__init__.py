@@ -1,6 +1,8 @@
 """Recurrent neural networks in JAX: cells as equations, unrolled over time."""
 
 from rnnjax import _export
+from rnnjax import attention as attention
+from rnnjax import decoding as decoding
 from rnnjax import host as host
 from rnnjax._cell import Cell as Cell
 from rnnjax._cell import Held as Held
@@ -39,12 +41,22 @@ from rnnjax._factory import Rate as Rate
 from rnnjax._factory import Size as Size
 from rnnjax._factory import cell_factory as cell_factory
 from rnnjax._fields import decays as decays
+from rnnjax._held import hold as hold
 from rnnjax._layer import Layer as Layer
 from rnnjax._layer import LayerCall as LayerCall
 from rnnjax._noise import noise_keys as noise_keys
 from rnnjax._noise import rekey as rekey
 from rnnjax._noise import set_rates as set_rates
 from rnnjax._unroll import unroll as unroll
+from rnnjax.attention import AdditiveParams as AdditiveParams
+from rnnjax.attention import AttendParams as AttendParams
+from rnnjax.attention import AttendState as AttendState
+from rnnjax.attention import LocalParams as LocalParams
+from rnnjax.attention import LocationParams as LocationParams
+from rnnjax.attention import Memory as Memory
+from rnnjax.attention import ScaledDotParams as ScaledDotParams
+from rnnjax.attention import attend as attend
+from rnnjax.attention import attend_after as attend_after
 from rnnjax.cells import *  # noqa: F403  (a cell is one line, in its own package)
 from rnnjax.initializers import PRESETS as PRESETS
 from rnnjax.initializers import Initializers as Initializers

@@ -14,6 +14,7 @@ import numpy as np
 from jax.core import Tracer
 
 from rnnjax._cell import Array, Cell, Held, PyTree, State, joined, parted
+from rnnjax._held import below, path_name
 
 
 def is_key(x: Any) -> bool:
@@ -165,13 +166,12 @@ def set_rates(state: State, rates: float | Array | Mapping[str, float | Array]) 
     found = dict.fromkeys(rates, False)
 
     def changed(path: tuple, leaf: Array) -> Array:
-        where = jax.tree_util.keystr(path, simple=True, separator=".")
-        short, count = re.subn(r"(^|\.)rate\.value(?=\.|$)", "", where)
+        short, count = re.subn(r"(^|\.)rate\.value(?=\.|$)", "", path_name(path))
         if not count:
             return leaf
         places.append(short.strip("."))
         for at, rate in rates.items():
-            if not at or f"{places[-1]}.".startswith(f"{at}."):
+            if below(places[-1], at):
                 found[at] = True
                 leaf = jnp.broadcast_to(jnp.asarray(rate, leaf.dtype), leaf.shape)
         return leaf

@@ -53,6 +53,8 @@ CASE, STEP, PROGRAM, GRADIENT = (
 STACK, LAYERS = "rnnjax/_combine/stack.py", "rnnjax/layers.py"
 DROPOUT, NOISES, UNROLL = "rnnjax/cells/dropout.py", "rnnjax/_noise.py", "rnnjax/_unroll.py"
 SEQUENCES = "rnnjax/sequences.py"
+ATTENTION = "rnnjax/attention"
+PAPERS = ("tests/test_attention.py", "-k")
 GATES = "i, f, g, o = jnp.split(x @ params.w_x"
 RZ = "r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)"
 
@@ -470,14 +472,14 @@ FAULTS = [
     ),
     Fault(
         "generation: draws in the type of the logits",
-        "rnnjax/tasks/language_model/sample.py",
-        "logits.astype(at_least_float32(logits.dtype)).at",
-        "logits.at",
+        "rnnjax/decoding.py",
+        "logits = logits.astype(at_least_float32(logits.dtype))",
+        "logits = logits + 0",
         ("tests/tasks/language_model/test_sample.py", "-k", "half_precision"),
     ),
     Fault(
         "generation: a symbol from logits that are NaN",
-        "rnnjax/tasks/language_model/sample.py",
+        "rnnjax/decoding.py",
         "jnp.where(jnp.isfinite(largest[..., 0]), drawn, -1)",
         "drawn",
         ("tests/tasks/language_model/test_sample.py", "-k", "not_finite"),
@@ -485,8 +487,9 @@ FAULTS = [
     Fault(
         "generation: a program for each temperature",
         "rnnjax/tasks/language_model/sample.py",
-        "@jax.jit\n",
-        '@__import__("functools").partial(jax.jit, static_argnames="temperature")\n',
+        "_draw(logits, keys, t, len(vocabulary) - 1, how)",
+        "jax.jit(lambda a, k, t: draw(a.at[..., -1].set(-jnp.inf), fold_in(k, t), **how))("
+        "logits, keys, t)",
         ("tests/tasks/language_model/test_sample.py", "-k", "compile_nothing"),
     ),
     Fault(
@@ -559,6 +562,77 @@ FAULTS = [
         "resets = resets if valid is None else resets & valid",
         ("tests/test_layers.py", "-k", "layer_backwards"),
     ),
+    Fault(
+        "attention: padding of a memory is read",
+        f"{ATTENTION}/start.py",
+        "memory = jnp.where(real[..., None], memory, 0)",
+        "memory = memory + 0",
+        (*PAPERS, "papers and before-general"),
+    ),
+    Fault(
+        "attention: padding of a memory has a share",
+        f"{ATTENTION}/_score.py",
+        "jnp.where(mask, jnp.exp(",
+        "jnp.where(mask | True, jnp.exp(",
+        (*PAPERS, "papers and before-general"),
+    ),
+    Fault(
+        "attention: an empty memory is divided by 0",
+        f"{ATTENTION}/_score.py",
+        "jnp.where(total > 0, total, 1)",
+        "total",
+        (*PAPERS, "without_a_memory or papers and before-dot"),
+    ),
+    Fault(
+        "attention: heads of one query",
+        f"{ATTENTION}/scores.py",
+        "/ math.sqrt(size // heads)",
+        "/ math.sqrt(size)",
+        (*PAPERS, "papers and scaled"),
+    ),
+    Fault(
+        "attention: location does not carry on",
+        f"{ATTENTION}/scores.py",
+        "return found[..., 0, :], found",
+        "return last, found",
+        (*PAPERS, "papers and location"),
+    ),
+    Fault(
+        "attention: no bell around the centre",
+        f"{ATTENTION}/windows.py",
+        "-2 * (distance / width) ** 2",
+        "0 * distance",
+        (*PAPERS, "papers and local"),
+    ),
+    Fault(
+        "attention: the window stands still",
+        f"{ATTENTION}/windows.py",
+        "return (inner, t), found",
+        "return (inner, t - 1), found",
+        (*PAPERS, "papers and monotonic"),
+    ),
+    Fault(
+        "attention: asks with the state after the step",
+        f"{ATTENTION}/attend.py",
+        "reader.read(params, state, inner(state.cell))",
+        "reader.read(params, state, inner(cell.step(params.cell, state.cell, jnp.concatenate("
+        "[x, state.context], -1))[0]))",
+        (*PAPERS, "papers and before-dot"),
+    ),
+    Fault(
+        "attention: fed on the context",
+        f"{ATTENTION}/attend_after.py",
+        "jnp.concatenate([x.astype(state.context.dtype), state.context], axis=-1)",
+        "jnp.concatenate([x.astype(state.context.dtype), 0 * state.context], axis=-1)",
+        (*PAPERS, "papers and after-dot"),
+    ),
+    Fault(
+        "hold: the first place that fits",
+        "rnnjax/_held.py",
+        "if len(fitting) != 1:",
+        "if not fitting:",
+        (*PAPERS, "errors"),
+    ),
     Fault("check_cell: what is held may change", STEP, "parted(after)[1]", "before", HELD),
     Fault("check_cell: no resets", CASE, "% 3 == 1", "% 3 == 3", WRONG_CELLS),
     Fault(
@@ -591,9 +665,13 @@ def every_fault() -> list[Fault]:
     from cells import MUTANTS as CELLS
     from combine.mutants import COMBINE
     from compile.mutants import MUTANTS as COMPILER
+    from decoding_mutants import DECODING
     from train.training_mutants import TRAIN
 
-    return [*FAULTS, *(Fault(*mutant) for mutant in (*CELLS, *COMPILER, *COMBINE, *TRAIN))]
+    return [
+        *FAULTS,
+        *(Fault(*mutant) for mutant in (*CELLS, *COMPILER, *COMBINE, *DECODING, *TRAIN)),
+    ]
 
 
 def misplaced(faults: list[Fault]) -> list[str]:

@@ -19,7 +19,7 @@ def named_tuples():
     """The NamedTuples of the floors below training that can stand in params or a state."""
     for info in pkgutil.walk_packages(rnnjax.__path__, "rnnjax."):
         part = info.name.split(".")[1]
-        if part in ("_cell", "_combine", "cells", "layers"):
+        if part in ("_cell", "_combine", "attention", "cells", "layers"):
             for value in vars(importlib.import_module(info.name)).values():
                 if isinstance(value, type) and hasattr(value, "_fields"):
                     yield value

@@ -9,20 +9,26 @@ from cases import CELLS, parameters
 from cells import KNOWN
 from combine.transformations import TRANSFORMATIONS, D
 from oracles import assert_bitwise
+from test_attention import SCORES
 
 import rnnjax
 from rnnjax._fields import FIELDS, field
 
 # What stands between the root and a field: parts, which are no fields themselves.
-INNER = {"cell", "forward", "backward"}
+INNER = {"cell", "forward", "backward", "score"}
 PARAMS = {name: parameters(name) for name in CELLS} | {
     name: make(rnnjax.lstm(3)).init(jax.random.key(0), D) for name, make in TRANSFORMATIONS.items()
 }
-PARAMS |= {
-    name: known.cell.init(jax.random.key(0), known.spec) for name, known in KNOWN.items()
-} | {
-    "bidirectional": rnnjax.bidirectional(rnnjax.gru(3)).init(jax.random.key(0), D),
-}
+PARAMS |= (
+    {name: known.cell.init(jax.random.key(0), known.spec) for name, known in KNOWN.items()}
+    | {
+        name: rnnjax.attend_after(rnnjax.gru(3), 3, score, 3).init(jax.random.key(0), D)
+        for name, score in SCORES.items()
+    }
+    | {
+        "bidirectional": rnnjax.bidirectional(rnnjax.gru(3)).init(jax.random.key(0), D),
+    }
+)
 
 
 @pytest.mark.parametrize("name", PARAMS)

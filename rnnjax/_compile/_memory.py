@@ -128,7 +128,8 @@ def in_sight(*roots: Any) -> list[Any] | None:
         elif hasattr(value, "__wrapped__"):  # under jit
             todo.append(value.__wrapped__)
         elif getattr(getattr(value, "__dataclass_params__", None), "frozen", False):
-            todo += vars(value).values()
+            # How a factory made it is no part of what it is.
+            todo += (field for name, field in vars(value).items() if name != "_recipe")
         else:
             return None
     return found

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax import Cell
-from rnnjax._dtypes import at_least_float32
 from rnnjax._factory import natural, non_negative, real
+from rnnjax._noise import fold_in
+from rnnjax.decoding import draw
 from rnnjax.tasks.language_model.vocabulary import Vocabulary, Words
 from rnnjax.train.run import seed_key
 from rnnjax.train.step import non_finite
@@ -102,9 +103,7 @@ def generate_batch(
     temperature = non_negative("temperature", temperature)
     top_p = real("top_p", top_p, "a number in (0, 1]", lambda x: 0 < x <= 1)
     top_k, length = natural("top_k", top_k), natural("length", length)
-    if temperature == 0:
-        temperature, top_k = 1.0, 1
-    how = {"temperature": temperature, "top_k": top_k or len(vocabulary), "top_p": top_p}
+    how = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     keys = jnp.stack([seed_key(seed + b) for b in range(natural("samples", samples, least=1))])
     return _stream(cell, params, vocabulary, symbols, length, how, keys)
 
@@ -126,7 +125,7 @@ def _stream(
         state, logits = step(params, state, jnp.full(batch, symbol, jnp.int32))
     before = np.full(batch, prompt[-1])
     for t in range(length):
-        symbols = _draw(logits, keys, t, unknown=len(vocabulary) - 1, **how)
+        symbols = _draw(logits, keys, t, len(vocabulary) - 1, how)
         now = np.asarray(symbols)
         for b in np.flatnonzero(now < 0)[:1]:
             what = f"the logits of text {b} are not finite after {len(prompt) + t} symbols"
@@ -137,34 +136,6 @@ def _stream(
 
 
 @jax.jit
-def _draw(
-    logits: Array,
-    keys: Array,
-    t: Array,
-    *,
-    unknown: Array,
-    temperature: Array,
-    top_k: Array,
-    top_p: Array,
-) -> Array:
-    """One symbol a row, [S], from logits [S, V]; -1 where the largest of them is not finite."""
-    logits = logits.astype(at_least_float32(logits.dtype)).at[..., unknown].set(-jnp.inf)
-    largest = logits.max(axis=-1, keepdims=True)
-    # No temperature is too small for the type; and the largest is 0 first, so that near 0 the
-    # others become -inf, and none NaN.
-    temperature = jnp.maximum(temperature, jnp.finfo(logits.dtype).tiny).astype(logits.dtype)
-    logits = (logits - largest) / temperature
-
-    def likeliest(logits: Array) -> Array:
-        order = jnp.argsort(-logits, axis=-1)  # stable: of equals the first
-        ranks = jnp.argsort(order, axis=-1)
-        logits = jnp.where(ranks < top_k, logits, -jnp.inf)
-        share = jax.nn.softmax(jnp.take_along_axis(logits, order, axis=-1))
-        likelier = jnp.take_along_axis(jnp.cumsum(share, axis=-1) - share, ranks, axis=-1)
-        return jnp.where((likelier < top_p) | (ranks == 0), logits, -jnp.inf)
-
-    cut = (top_k < logits.shape[-1]) | (top_p < 1)  # sorting is what a draw costs
-    logits = jax.lax.cond(cut, likeliest, lambda logits: logits, logits)
-    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, t)
-    drawn = jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)
-    return jnp.where(jnp.isfinite(largest[..., 0]), drawn, -1)
+def _draw(logits: Array, keys: Array, t: Array, unknown: Array, how: dict[str, Array]) -> Array:
+    """A symbol for each text, but not the unknown one."""
+    return draw(logits.at[..., unknown].set(-jnp.inf), fold_in(keys, t), **how)
