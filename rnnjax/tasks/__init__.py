@@ -64,6 +64,7 @@ TASKS = _Tasks(
     adding="adding:Adding",
     copy="copying:Copy",
     tag="tag:Tag",
+    frame_labels="frame_labels:FrameLabels",
 )
 
 

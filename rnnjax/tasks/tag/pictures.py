@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from rnnjax.tasks.tag.sentence import Sentence
 from rnnjax.train.plot import figure_type, tidy
 
-ROWS, COLUMNS = 26, 88
+ROWS, COLUMNS = 26, 94
+LETTER = 0.66 * 14 * 72 / COLUMNS / 0.602  # in points: a letter is 0.602 of its size wide
 PALETTE = (
     *("black", "tab:cyan", "tab:blue", "tab:red", "tab:brown", "tab:orange", "tab:purple"),
     *("magenta", "tab:olive", "tab:green", "tab:gray", "tab:pink", "navy", "teal", "darkgoldenrod"),
@@ -34,13 +36,13 @@ def plot_tags(
       file: where to write the PNG.
     """
     colours = [PALETTE[n % len(PALETTE)] for n in range(len(tags))]
-    figure = figure_type()(figsize=(14, 7), layout="constrained")
-    text, bars = figure.subplots(1, 2, width_ratios=[3, 1])
+    figure = figure_type()(figsize=(14, 7.5))
+    text = figure.add_axes((0.01, 0.02, 0.66, 0.92))
+    bars = figure.add_axes((0.8, 0.07, 0.17, 0.87))
     text.set(xlim=(0, COLUMNS), ylim=(ROWS, -0.5))
     text.axis("off")
-    text.set_title(
-        "a stretch of the test data as the model reads it, mistakes in boxes", loc="left"
-    )
+    title = "where most is wrong: colours are the answers, boxes the mistakes, red is what is right"
+    text.set_title(title, loc="left", fontsize=10)
     first = _stretch([int((a != b).sum()) for a, b in zip(found, targets, strict=True)])
     for row, n in enumerate(range(first, min(first + ROWS, len(sentences)))):
         _draw_line(text, row, sentences[n], found[n], targets[n], tags, colours)
@@ -70,7 +72,7 @@ def _stretch(wrong: list[int]) -> int:
 
 
 def _draw_line(
-    axes: object,
+    axes: Any,
     row: int,
     sentence: Sentence,
     found: np.ndarray,
@@ -86,18 +88,19 @@ def _draw_line(
         column += blanks
         if column + len(token) > COLUMNS:
             token = token[: max(0, COLUMNS - column - 1)] + "…"
-        note = "" if guess == right else f" is {tags[right]}"
-        box = {"boxstyle": "square,pad=0.15", "fill": False, "edgecolor": "red"} if note else None
-        axes.text(  # pyright: ignore
+        box = {"boxstyle": "square,pad=0.05", "fill": False, "edgecolor": "red"}
+        axes.text(
             column,
             row,
             token,
             family="monospace",
-            fontsize=9.5,
+            fontsize=LETTER,
             color=colours[guess],
             va="center",
-            bbox=box,
+            bbox=None if guess == right else box,
         )
+        if guess != right:
+            axes.text(column, row - 0.5, tags[right], fontsize=6, color="red", va="center")
         column += len(token)
         if column >= COLUMNS:
             break

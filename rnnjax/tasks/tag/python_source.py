@@ -125,8 +125,8 @@ def unlabelled(text: str) -> list[tuple[str, ...]]:
 def soft_lines(lines: list[Sentence]) -> Iterator[Sentence]:
     r"""Lines with soft keywords, which real source hardly has yet, made of real ones.
 
-    `if x:` becomes `match x:`, and `except A as e:` becomes `case A as e:`, which are right as they
-    stand; a bare `except:` becomes `case _:`.
+    `if x:` becomes `match x:`, `except A as e:` becomes `case A as e:`, and `return [1, x], y`
+    becomes `case [1, x], _:`. What would be no pattern is left alone.
 
     Args:
       lines: lines with their kinds.
@@ -138,15 +138,36 @@ def soft_lines(lines: list[Sentence]) -> Iterator[Sentence]:
       [('match', 'soft-keyword'), ('case', 'name'), (':', 'operator')]
     """
     for tokens, tags, blanks in lines:
-        if tags[0] != "keyword" or tokens[-1] != ":":
+        soft = ("soft-keyword", *tags[1:])
+        if tags[0] != "keyword":
             continue
-        if tokens[0] in ("if", "elif", "while"):
-            yield Sentence(("match", *tokens[1:]), ("soft-keyword", *tags[1:]), blanks)
-        elif tokens == ("except", ":"):
-            soft = ("soft-keyword", "soft-keyword", "operator")
-            yield Sentence(("case", "_", ":"), soft, (blanks[0], 1, 0))
-        elif tokens[0] == "except" and "call" not in tags and "*" not in tokens:
-            yield Sentence(("case", *tokens[1:]), ("soft-keyword", *tags[1:]), blanks)
+        if tokens[0] in ("if", "elif", "while") and tokens[-1] == ":":
+            yield Sentence(("match", *tokens[1:]), soft, blanks)
+        elif tokens[0] == "except" and tokens[-1] == ":" and _pattern(tokens[1:-1], tags[1:-1]):
+            yield Sentence(("case", *tokens[1:]), soft, blanks)
+        elif tokens[0] == "return" and _pattern(tokens[1:], tags[1:]):
+            found = [n for n, tag in enumerate(tags) if tag == "name" and "." not in tokens]
+            line, kinds = ["case", *tokens[1:], ":"], [*soft, "operator"]
+            if len(found) > 1:
+                line[found[-1]], kinds[found[-1]] = "_", "soft-keyword"
+            yield Sentence(tuple(line), tuple(kinds), (*blanks, 0))
+
+
+def _pattern(tokens: tuple[str, ...], tags: tuple[str, ...]) -> bool:
+    """Whether an expression, as it stands, is a pattern; some that are will not do."""
+    allowed = {"as", "None", "True", "False", "(", ")", "[", "]", ",", "."}
+    fits = all(
+        token in allowed or tag in ("name", "attribute", "number", "string")
+        for token, tag in zip(tokens, tags, strict=True)
+    )
+    strings = [token for token, tag in zip(tokens, tags, strict=True) if tag == "string"]
+    # No subscript, no attribute of a bracket, no f-string, no wildcard that was a name.
+    after = any(
+        (b in ("[", "(") and a not in ("[", "(", ",")) or (b == "." and a in (")", "]"))
+        for a, b in itertools.pairwise(("(", *tokens))
+    )
+    plain = all(token[0] in "'\"" for token in strings)
+    return bool(tokens) and fits and not after and plain and "_" not in tokens
 
 
 def _lines(text: str) -> Iterator[list[_Token]]:

@@ -82,7 +82,7 @@ class Tag(Task):
     embedding_size: int = 64
     min_count: int = 3
     dropout: float = 0.2
-    steps: int = 3000
+    steps: int = 2000
     batch_size: int = 64
     learning_rate: float = 3e-3
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -190,8 +190,10 @@ class Tag(Task):
             }
             if part.soft is not None:
                 found, _ = tag_all(model, params, part.soft.xs, part.soft.targets)
-                firsts = ([ids[:1] for ids in each] for each in (found, part.soft.targets))
-                figures["% wrong of soft keywords put into real lines"] = errors(*firsts)
+                right = np.concatenate(part.soft.targets)
+                soft = right == vocabulary.tags.index(SOFT)
+                wrong = 100.0 * (np.concatenate(found) != right)[soft]
+                figures["% wrong of soft keywords put into real lines"] = float(wrong.mean())
             return figures
 
         def predict(params: Any, request: str) -> Iterator[str]:
