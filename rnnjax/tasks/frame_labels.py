@@ -69,6 +69,8 @@ class FrameLabels(Task):
         keeps a state at every place.
       hidden_size: Units of the cell; of conv_lstm, at every place.
       next_frame: Predict the next frame, too, without its noise.
+      dropout: Rate at which features before and behind the cell are left out.
+      warp: How much each digit of training is turned, stretched and slanted, at random.
     """
 
     name: ClassVar[str] = "frame-labels"
@@ -81,9 +83,12 @@ class FrameLabels(Task):
     cell: Literal["lstm", "gru", "conv_lstm"] = "lstm"
     hidden_size: int = 128
     next_frame: bool = False
+    dropout: float = 0.2
+    warp: float = 0.1
     steps: int = 2000
     batch_size: int = 32
     learning_rate: float = 3e-3
+    clip_norm: float = 5.0
     schedule: Literal["cosine", "constant"] = "cosine"
     evaluate_every: int = 250
 
@@ -98,6 +103,8 @@ class FrameLabels(Task):
         natural("T", self.T, least=SEEN)
         natural("hidden_size", self.hidden_size, least=1)
         non_negative("noise", self.noise)
+        non_negative("warp", self.warp)
+        rnnjax.dropout(self.dropout)
 
     def data(self) -> Data:
         """Digits to train on, and sequences of others."""
@@ -116,20 +123,23 @@ class FrameLabels(Task):
     def source(self, data: Data) -> Generated:
         """New movements every step."""
         images, labels = data.train
-        draw = functools.partial(self.draw, images=images, labels=labels)
-        return generated(lambda key, size: draw(key, size), self.batch_size, seed=self.seed, axes=1)
 
-    def draw(self, key: Array, size: int, images: Any, labels: Any) -> Frames:
+        def draw(key: Array, size: int) -> Frames:
+            return self.draw(key, size, images, labels, warp=self.warp)
+
+        return generated(draw, self.batch_size, seed=self.seed, axes=1)
+
+    def draw(self, key: Array, size: int, images: Any, labels: Any, warp: float = 0.0) -> Frames:
         """Sequences of digits that are drawn, as are where each begins and which way it goes."""
-        k_digit, k_place, k_way, k_noise = jax.random.split(key, 4)
+        k_digit, k_place, k_way, k_noise, k_warp = jax.random.split(key, 5)
         chosen = jax.random.randint(k_digit, (size,), 0, len(images))
         place = jax.random.randint(k_place, (size, 2), 0, CANVAS - DIGIT + 1)
         way = jnp.array(list(DIRECTIONS.values()))[
             jax.random.randint(k_way, (size,), 0, len(DIRECTIONS))
         ]
-        return self.moved(
-            k_noise, jnp.asarray(images)[chosen], jnp.asarray(labels)[chosen], place, way
-        )
+        digit, label = jnp.asarray(images)[chosen], jnp.asarray(labels)[chosen]
+        digit = _warped(k_warp, digit, warp) if warp else digit
+        return self.moved(k_noise, digit, label, place, way)
 
     def moved(self, key: Array, images: Array, labels: Array, place: Array, way: Array) -> Frames:
         """Digits [B, 8, 8] that go their way from a place, [B, 2] each, and bounce at the edges."""
@@ -157,16 +167,18 @@ class FrameLabels(Task):
                 patches=_apart(CANVAS),
                 features=_convolution(CANVAS // 2, FILTERS),
                 rnn=rnnjax.conv_lstm((CANVAS // 2,) * 2, self.hidden_size),
+                noise=rnnjax.dropout(self.dropout),
                 readout=_everywhere(CANVAS // 2, 3 * FILTERS, self.next_frame),
             )
         return rnnjax.stack(
-            image=_map("image", lambda x: x[..., None], 2),
-            lower=_convolution(CANVAS, FILTERS),
-            halve=_map("halve", _halved, 3),
+            patches=_apart(CANVAS),
+            lower=_convolution(CANVAS // 2, 2 * FILTERS),
             upper=_convolution(CANVAS // 2, 2 * FILTERS),
-            quarter=_map("quarter", _halved, 3),
+            halve=_map("halve", _halved, 3),
             features=_map("features", lambda x: x.reshape(*x.shape[:-3], -1), 3),
+            noise=rnnjax.dropout(self.dropout),
             rnn=CELLS[self.cell](self.hidden_size),
+            more_noise=rnnjax.dropout(self.dropout),
             readout=rnnjax.linear(outputs),
         )
 
@@ -175,7 +187,7 @@ class FrameLabels(Task):
         model = self.model()
 
         def loss(params: Any, carried: Any, batch: Frames, key: Array) -> Any:
-            return _judged(model, params, batch).loss, (carried, {})
+            return _judged(model, params, batch, key).loss, (carried, {})
 
         def evaluate(params: Any, part: Frames) -> dict[str, float]:
             found = _answers(model, params, part)
@@ -311,6 +323,18 @@ class FrameLabels(Task):
         return {"conv-lstm": cls(cell="conv_lstm", hidden_size=24, steps=800, evaluate_every=100)}
 
 
+def _warped(key: Array, images: Array, warp: float) -> Array:
+    """Digits [B, 8, 8], each turned, stretched and slanted a little about its middle."""
+    middle = (DIGIT - 1) / 2
+    offsets = jnp.stack(
+        jnp.meshgrid(*[jnp.arange(DIGIT, dtype=images.dtype) - middle] * 2, indexing="ij")
+    )
+    maps = jnp.eye(2) + warp * jax.random.normal(key, (len(images), 2, 2))
+    places = jnp.einsum("bij,jhw->bihw", maps, offsets) + middle
+    sample = functools.partial(jax.scipy.ndimage.map_coordinates, order=1)
+    return jax.vmap(lambda image, place: sample(image, list(place)))(images, places)
+
+
 def _draw_frame(axes: Any, frame: Any) -> None:
     axes.imshow(frame, cmap="gray_r", vmin=0, vmax=1)
     axes.set_xticks([])
@@ -439,9 +463,10 @@ class Judged(NamedTuple):
     following: Array | None
 
 
-def _judged(model: rnnjax.Cell, params: Any, part: Frames) -> Judged:
-    """The loss and the answers; of the first frame no direction is asked."""
-    _, logits = rnnjax.unroll(model, params, None, part.seen)
+def _judged(model: rnnjax.Cell, params: Any, part: Frames, key: Array | None = None) -> Judged:
+    """The loss and the answers, with noise from a key; of the first frame no way is asked."""
+    state = model.initial_state(params, part.seen.shape[1:2], key=key)
+    _, logits = rnnjax.unroll(model, params, state, part.seen)
     both = DIGITS + len(DIRECTIONS)
     digit, way, pixels = jnp.split(logits, (DIGITS, both), axis=-1)
     loss = cross_entropy(digit, part.digits).mean

@@ -14,9 +14,9 @@ _UNIVERSAL = 10  # the columns of CoNLL-U
 def read_conll(path: pathlib.Path, token_column: int = 0, tag_column: int = -1) -> list[Sentence]:
     """Reads a file in CoNLL form.
 
-    Columns are separated by tabs, or by blanks in a line without a tab. Comments before a sentence
-    and `-DOCSTART-` are passed over; so are, in the ten columns of CoNLL-U, the ranges of words
-    ("3-4") and what was left out ("3.1").
+    Columns are separated by tabs, or by blanks in a file without any. `-DOCSTART-` is passed over;
+    so are, where there are tabs, comments, which begin with # and have none; and in the ten columns
+    of CoNLL-U ranges of words ("3-4") and what was left out ("3.1").
 
     Args:
       path: a UTF-8 file.
@@ -29,15 +29,16 @@ def read_conll(path: pathlib.Path, token_column: int = 0, tag_column: int = -1) 
     Raises:
       ValueError: the file cannot be read, a line has no such column, or there is no token.
     """
-    sentences, rows = [], []
-    for number, line in enumerate(read_utf8(path).split("\n"), start=1):
+    sentences, rows, text = [], [], read_utf8(path)
+    tabs = "\t" in text
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             sentences += _sentence(rows)
             rows = []
             continue
-        if line.startswith("#") and "\t" not in line and not rows:
+        if tabs and line.startswith("#") and "\t" not in line:
             continue
-        columns = line.split("\t") if "\t" in line else line.split()
+        columns = line.split("\t") if tabs else line.split()
         if columns[0] == "-DOCSTART-":
             continue
         if len(columns) == _UNIVERSAL and not columns[0].isdecimal():

@@ -103,6 +103,9 @@ class Tag(Task):
         super().check()
         natural("min_count", self.min_count, least=1)
         natural("token_column", self.token_column)
+        for name in ("hidden_size", "embedding_size"):
+            natural(name, getattr(self, name), least=1)
+        rnnjax.dropout(self.dropout)
 
     def data(self) -> Data:
         """Sources of the standard library, split by file, or the user's sentences."""
