@@ -666,12 +666,11 @@ def every_fault() -> list[Fault]:
     from combine.mutants import COMBINE
     from compile.mutants import MUTANTS as COMPILER
     from decoding_mutants import DECODING
+    from tasks.labelling_mutants import LABELLING
     from train.training_mutants import TRAIN
 
-    return [
-        *FAULTS,
-        *(Fault(*mutant) for mutant in (*CELLS, *COMPILER, *COMBINE, *DECODING, *TRAIN)),
-    ]
+    mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *LABELLING, *TRAIN)
+    return [*FAULTS, *(Fault(*mutant) for mutant in mutants)]
 
 
 def misplaced(faults: list[Fault]) -> list[str]:

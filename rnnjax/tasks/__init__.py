@@ -63,6 +63,8 @@ TASKS = _Tasks(
     language_model="language_model:LanguageModel",
     adding="adding:Adding",
     copy="copying:Copy",
+    tag="tag:Tag",
+    frame_labels="frame_labels:FrameLabels",
 )
 
 
