@@ -31,8 +31,12 @@ def scheduled_sampling(
     goes on; without a key, a rate below 1 is 0. Parameters are those of `feedback`, which runs
     freely with them, and of `teacher_forcing`, which is rate 1 and faster.
 
+    The inputs of a cell of symbols, such as `stack(embed(V, 64), gru(256), linear(V))`, are the
+    symbols d_t alone. It reads each, or the symbol that its logits y_{t-1} stand for, by `feed`;
+    the first of a sequence always.
+
     Args:
-      cell: a cell of floating vectors, with outputs [*B, size].
+      cell: a cell of floating vectors, with outputs [*B, size]; or of symbols, with logits.
       size: how many features the output has.
       rate: the probability of feeding the true output, in [0, 1], with which a state begins.
       feed: what of y_{t-1} is fed, as in `feedback`.
@@ -54,6 +58,16 @@ def scheduled_sampling(
       >>> ys.shape
       (5, 4, 2)
 
+      A model of symbols, which reads them as before, or its own:
+
+      >>> model = rnnjax.stack(rnnjax.embed(9, 4), rnnjax.gru(8), rnnjax.linear(9))
+      >>> trained = rnnjax.scheduled_sampling(model, 9, rate=0.8, feed="sample")
+      >>> params = trained.init(jax.random.key(0), rnnjax.tokens())
+      >>> state = trained.initial_state(params, (4,), key=jax.random.key(1))
+      >>> _, logits = rnnjax.unroll(trained, params, state, jnp.ones((5, 4), int))
+      >>> logits.shape
+      (5, 4, 9)
+
     Reference:
       Bengio, Vinyals, Jaitly & Shazeer, Scheduled Sampling for Sequence Prediction with Recurrent
       Neural Networks, NeurIPS 2015, arXiv:1506.03099.
@@ -61,7 +75,8 @@ def scheduled_sampling(
 
     def fed(key: Array | None, rate: Any, y: Array, target: Array) -> Array:
         told = rate >= 1 if key is None else draw(fold_in(key, 0), rate, ())
-        return jnp.where(told[..., None], target.astype(y.dtype), y)
+        told = jnp.expand_dims(told, (*range(told.ndim, y.ndim),))
+        return jnp.where(told, target.astype(y.dtype), y)
 
     name = f"scheduled_sampling({cell.name}, {size}, {rate}{f', {feed}' * (feed != 'output')})"
     return looped(cell, name, size, feed, paired=True, fed=fed, rate=rate)

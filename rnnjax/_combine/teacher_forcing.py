@@ -19,8 +19,10 @@ def teacher_forcing(cell: Inner, size: Size, *, feed: Feed = "output") -> Cell:
     from the state in which this one ends, too. No step waits for the last one's output, so that a
     readout leaves the loop.
 
+    The inputs of a cell of symbols are the symbols d_t alone, as they are without it.
+
     Args:
-      cell: a cell of floating vectors, with outputs [*B, size].
+      cell: a cell of floating vectors, with outputs [*B, size]; or of symbols, with logits.
       size: how many features the output has.
       feed: what of y_T is kept for `feedback` to go on with, as there.
 

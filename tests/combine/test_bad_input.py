@@ -17,6 +17,15 @@ def run(cell, x=None, **options):
     return cell.step(params, cell.initial_state(params, **options), jnp.ones(D) if x is None else x)
 
 
+SYMBOLS = rnnjax.stack(rnnjax.embed(5, 2), CELL, linear(5))
+
+
+def read(make, size, x):
+    cell = make(SYMBOLS, size, feed="argmax")
+    params = cell.init(KEY, rnnjax.tokens())
+    return cell.step(params, cell.initial_state(params), x)
+
+
 def conv(params, state, x):
     return state, params["w"] + state
 
@@ -122,6 +131,17 @@ TABLE = [
     ("size", lambda: rnnjax.feedback(CELL, 0), ValueError, r"feedback: size .*got 0"),
     ("fed size", lambda: run(rnnjax.feedback(CELL, 5)), ValueError,
      r"gives outputs of shape \[4\], expected \[5\]: pass size=4"),
+    ("output of symbols", lambda: rnnjax.feedback(SYMBOLS, 5), TypeError,
+     r"takes symbols, but puts logits out: pass feed='argmax'"),
+    ("first", lambda: rnnjax.feedback(SYMBOLS, 5, feed="argmax", first=5), ValueError,
+     r"first must be one of the 5 symbols .*got 5"),
+    ("first vector", lambda: rnnjax.feedback(CELL, 4, first=1), ValueError, r"first must.*got 1"),
+    ("symbols in", lambda: read(rnnjax.feedback, 5, jnp.array(1)),
+     TypeError, r"needs None, with length=T, as xs, got"),
+    ("no symbols", lambda: read(rnnjax.teacher_forcing, 5, None),
+     TypeError, r"needs the symbols d_t as xs, got NoneType"),
+    ("size of symbols", lambda: read(rnnjax.teacher_forcing, 4, jnp.array(1)),
+     ValueError, r"outputs of shape \[5\], expected \[4\]: pass size=5"),
     ("tokens", lambda: run(rnnjax.input_dropout(rnnjax.activation(abs), 0.1), jnp.ones(3, int)),
      TypeError, r"floating-point xs, got int32: put it above the embedding"),
 ]  # fmt: skip
