@@ -86,12 +86,12 @@ class FrameLabels(Task):
     dropout: float = 0.2
     warp: float = 0.1
     held_out: int = 500
-    steps: int = 2000
+    steps: int = 2500
     batch_size: int = 32
     learning_rate: float = 3e-3
     clip_norm: float = 5.0
     schedule: Literal["cosine", "constant"] = "cosine"
-    evaluate_every: int = 250
+    evaluate_every: int = 500
 
     @classmethod
     def tiny(cls, folder: pathlib.Path) -> FrameLabels:
@@ -294,7 +294,7 @@ class FrameLabels(Task):
         for axes, n in zip(strips[:, 0], chosen, strict=True):
             lines = {"seen": part.seen[:shown, n]}
             if expected is not None:  # what was expected of a frame stands below it
-                lines["expected"] = np.stack([np.ones_like(expected[0, n]), *expected[:, n]])[
+                lines["expected"] = np.stack([np.full((CANVAS, CANVAS), np.nan), *expected[:, n]])[
                     :shown
                 ]
             _draw_strip(axes, lines)
@@ -310,6 +310,7 @@ class FrameLabels(Task):
             steps = np.arange(1 + first, time + 1)
             axes.plot(steps, 100 * errors[first:].mean(axis=1), "o-", color=colour, label=name)
         axes.axvspan(SEEN, time, alpha=0.08, color="tab:gray")
+        axes.set_xticks(range(1, time + 1, max(1, time // 12)))
         axes.set_xlabel(f"frames seen; {SEEN} or more count")
         axes.set_ylabel(f"% wrong of {count} sequences")
         axes.set_ylim(bottom=0)
@@ -432,7 +433,7 @@ def _what_and_where(size: int, filters: int) -> rnnjax.Cell:
         _, seen = patches.step((), (), x)
         _, seen = lower.step(params["lower"], (), seen)
         _, seen = upper.step(params["upper"], (), seen)
-        parts = [seen.max(axis=(-3, -2)), x.mean(axis=-1), x.mean(axis=-2)]
+        parts = [seen.max(axis=(-3, -2)), x.sum(axis=-1), x.sum(axis=-2)]
         return (), jnp.concatenate(parts, axis=-1)
 
     return rnnjax.Cell(
