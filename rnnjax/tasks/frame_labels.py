@@ -38,6 +38,7 @@ DIRECTIONS = {
 ARROWS = "→↗↑↖←↙↓↘"
 SEEN, STRIPS = 5, 4  # frames before an answer counts; sequences in the picture
 FILTERS = 16
+PIXELS = 3.0  # how much the pixels of the next frame weigh in the loss
 
 
 class Frames(NamedTuple):
@@ -113,16 +114,14 @@ class FrameLabels(Task):
     def data(self) -> Data:
         """Digits to train on, and sequences of others."""
         images, labels = digits()
-        order = np.random.default_rng(0).permutation(len(images))
-        held = len(images) // 7
+        train, *parts = _split(len(images))
         draw = jax.jit(self.draw, static_argnums=1)
         keys = jax.random.split(jax.random.key(HELD_OUT_SEED))
-        parts = (order[:held], order[held : 2 * held])
-        test, validation = (
+        validation, test = (
             jax.device_get(draw(key, self.held_out, images[rows], labels[rows]))
-            for key, rows in zip(keys, parts, strict=True)
+            for key, rows in zip(keys[::-1], parts, strict=True)
         )
-        return Data((images[order[2 * held :]], labels[order[2 * held :]]), validation, test, {})
+        return Data((images[train], labels[train]), validation, test, {})
 
     def source(self, data: Data) -> Generated:
         """New movements every step."""
@@ -249,7 +248,8 @@ class FrameLabels(Task):
                 f"(.npz or .npy): {request!r}"
             )
         images, labels = digits()
-        row = np.flatnonzero(labels == int(words[0]))[:1]
+        tested = _split(len(images))[2]
+        row = tested[labels[tested] == int(words[0])][:1]
         place, way = jnp.full((1, 2), (CANVAS - DIGIT) // 2), jnp.array([DIRECTIONS[words[1]]])
         moved = jax.jit(self.moved)
         return np.asarray(moved(jax.random.key(0), images[row], labels[row], place, way).seen)
@@ -294,9 +294,8 @@ class FrameLabels(Task):
         for axes, n in zip(strips[:, 0], chosen, strict=True):
             lines = {"seen": part.seen[:shown, n]}
             if expected is not None:  # what was expected of a frame stands below it
-                lines["expected"] = np.stack([np.full((CANVAS, CANVAS), np.nan), *expected[:, n]])[
-                    :shown
-                ]
+                none = np.full((CANVAS, CANVAS), np.nan)
+                lines["expected"] = np.stack([none, *expected[: shown - 1, n]])
             _draw_strip(axes, lines)
             for t in range(shown):
                 way = ARROWS[int(found.directions[t, n])] if t else ""
@@ -322,6 +321,12 @@ class FrameLabels(Task):
     def presets(cls) -> dict[str, FrameLabels]:
         """Sizes for a state at every place."""
         return {"conv-lstm": cls(cell="conv_lstm", hidden_size=24, steps=800, evaluate_every=100)}
+
+
+def _split(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which digits train, validate and test: five of seven, one and one."""
+    order, held = np.random.default_rng(0).permutation(count), count // 7
+    return order[2 * held :], order[held : 2 * held], order[:held]
 
 
 def _warped(key: Array, images: Array, warp: float) -> Array:
@@ -510,7 +515,7 @@ def _judged(model: rnnjax.Cell, params: Any, part: Frames, key: Array | None = N
         following = jax.nn.sigmoid(pixels).reshape(part.clean.shape)
         squared = jnp.square(following[:-1] - part.clean[1:]).mean()
         targets = part.clean[1:].reshape(pixels[1:].shape)
-        loss = loss + 10 * binary_cross_entropy(pixels[:-1], targets).mean
+        loss = loss + PIXELS * binary_cross_entropy(pixels[:-1], targets).mean
     return Judged(loss, squared, digit.argmax(axis=-1), way.argmax(axis=-1), following)
 
 
