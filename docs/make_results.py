@@ -41,6 +41,18 @@ PAGES = {
         "Of a thousand sequences that are no training data. Without a memory the ten symbols are\n"
         "one of eight each: 10 ln 8 / (T + 20) nats a step.",
     ),
+    "tag": (
+        "The kinds of the tokens of Python source",
+        "Of files of the standard library that are no training data. The baselines count the same\n"
+        "words, and of unknown ones shapes and endings, in the same training data; the bigram\n"
+        "tagger is a hidden Markov model, its smoothing fitted on the validation files.",
+    ),
+    "frame-labels": (
+        "Which digit moves, and which way, at every frame",
+        "Of five hundred sequences of digits that are no training data, from the fifth frame on;\n"
+        "a frame is right if both are. The baselines look for the nearest training digit at all\n"
+        "places, and take its movement between two frames for the way.",
+    ),
 }
 
 

@@ -36,9 +36,9 @@ DIRECTIONS = {
     "down-right": (1, 1),
 }
 ARROWS = "→↗↑↖←↙↓↘"
-SEEN, HELD_OUT = 5, 500  # frames before an answer counts; sequences
-STRIPS = 4
+SEEN, STRIPS = 5, 4  # frames before an answer counts; sequences in the picture
 FILTERS = 16
+PIXELS = 3.0  # how much the pixels of the next frame weigh in the loss
 
 
 class Frames(NamedTuple):
@@ -71,11 +71,12 @@ class FrameLabels(Task):
       next_frame: Predict the next frame, too, without its noise.
       dropout: Rate at which features before and behind the cell are left out.
       warp: How much each digit of training is turned, stretched and slanted, at random.
+      held_out: Sequences of validation, and of test.
     """
 
     name: ClassVar[str] = "frame-labels"
     about: ClassVar[str] = "which digit moves over a noisy canvas, and which way, at every frame"
-    data_about: ClassVar[str] = "real digits of scikit-learn; how they move is generated"
+    data_about: ClassVar[str] = "real digits, of scikit-learn; their movement is generated"
     metric: ClassVar[str] = "% of frames wrong"
 
     T: int = 12
@@ -85,23 +86,27 @@ class FrameLabels(Task):
     next_frame: bool = False
     dropout: float = 0.2
     warp: float = 0.1
-    steps: int = 2000
+    held_out: int = 500
+    steps: int = 2500
     batch_size: int = 32
     learning_rate: float = 3e-3
     clip_norm: float = 5.0
     schedule: Literal["cosine", "constant"] = "cosine"
-    evaluate_every: int = 250
+    evaluate_every: int = 500
 
     @classmethod
     def tiny(cls, folder: pathlib.Path) -> FrameLabels:
         """Settings of a few seconds."""
-        return cls(T=5, hidden_size=4, next_frame=True, batch_size=4, steps=6, evaluate_every=3)
+        return cls(
+            T=5, hidden_size=4, next_frame=True, held_out=9, batch_size=4, steps=6, evaluate_every=3
+        )
 
     def check(self) -> None:
         """Raises TypeError or ValueError for settings that will not do."""
         super().check()
         natural("T", self.T, least=SEEN)
-        natural("hidden_size", self.hidden_size, least=1)
+        for name in ("hidden_size", "held_out"):
+            natural(name, getattr(self, name), least=1)
         non_negative("noise", self.noise)
         non_negative("warp", self.warp)
         rnnjax.dropout(self.dropout)
@@ -109,16 +114,14 @@ class FrameLabels(Task):
     def data(self) -> Data:
         """Digits to train on, and sequences of others."""
         images, labels = digits()
-        order = np.random.default_rng(0).permutation(len(images))
-        held = len(images) // 7
+        train, *parts = _split(len(images))
         draw = jax.jit(self.draw, static_argnums=1)
         keys = jax.random.split(jax.random.key(HELD_OUT_SEED))
-        parts = (order[:held], order[held : 2 * held])
-        test, validation = (
-            jax.device_get(draw(key, HELD_OUT, images[rows], labels[rows]))
-            for key, rows in zip(keys, parts, strict=True)
+        validation, test = (
+            jax.device_get(draw(key, self.held_out, images[rows], labels[rows]))
+            for key, rows in zip(keys[::-1], parts, strict=True)
         )
-        return Data((images[order[2 * held :]], labels[order[2 * held :]]), validation, test, {})
+        return Data((images[train], labels[train]), validation, test, {})
 
     def source(self, data: Data) -> Generated:
         """New movements every step."""
@@ -171,11 +174,7 @@ class FrameLabels(Task):
                 readout=_everywhere(CANVAS // 2, 3 * FILTERS, self.next_frame),
             )
         return rnnjax.stack(
-            patches=_apart(CANVAS),
-            lower=_convolution(CANVAS // 2, 2 * FILTERS),
-            upper=_convolution(CANVAS // 2, 2 * FILTERS),
-            halve=_map("halve", _halved, 3),
-            features=_map("features", lambda x: x.reshape(*x.shape[:-3], -1), 3),
+            features=_what_and_where(CANVAS, FILTERS),
             noise=rnnjax.dropout(self.dropout),
             rnn=CELLS[self.cell](self.hidden_size),
             more_noise=rnnjax.dropout(self.dropout),
@@ -249,7 +248,8 @@ class FrameLabels(Task):
                 f"(.npz or .npy): {request!r}"
             )
         images, labels = digits()
-        row = np.flatnonzero(labels == int(words[0]))[:1]
+        tested = _split(len(images))[2]
+        row = tested[labels[tested] == int(words[0])][:1]
         place, way = jnp.full((1, 2), (CANVAS - DIGIT) // 2), jnp.array([DIRECTIONS[words[1]]])
         moved = jax.jit(self.moved)
         return np.asarray(moved(jax.random.key(0), images[row], labels[row], place, way).seen)
@@ -284,32 +284,32 @@ class FrameLabels(Task):
             "direction": np.asarray(found.directions != part.directions),
         }
         time, count = wrong["digit"].shape
-        # Some of each: where the digit is mistaken at the end, then others.
+        # One where the digit is mistaken at the end, if there is one, then others.
         last = wrong["digit"][-3:].any(axis=0)
-        chosen = [*np.flatnonzero(last)[:1], *np.flatnonzero(~last)[: STRIPS - 1]]
-        shown, rows = min(time, 12), 1 + (found.following is not None)
-        figure = figure_type()(figsize=(13, 1.45 * len(chosen) * rows), layout="constrained")
-        strips, side = figure.subfigures(1, 2, width_ratios=[3.2, 1])
-        grid = strips.subplots(len(chosen) * rows, shown, squeeze=False)
-        for place, n in enumerate(chosen):
+        chosen = [*np.flatnonzero(last)[:1], *np.flatnonzero(~last)][:STRIPS]
+        shown, expected = min(time, 12), found.following
+        figure = figure_type()(figsize=(13, (2.4 if expected is not None else 1.4) * len(chosen)))
+        grid = figure.add_gridspec(1, 2, width_ratios=[3, 1], left=0.06, right=0.98, wspace=0.15)
+        strips = grid[0].subgridspec(len(chosen), 1, hspace=0.35).subplots(squeeze=False)
+        for axes, n in zip(strips[:, 0], chosen, strict=True):
+            lines = {"seen": part.seen[:shown, n]}
+            if expected is not None:  # what was expected of a frame stands below it
+                none = np.full((CANVAS, CANVAS), np.nan)
+                lines["expected"] = np.stack([none, *expected[: shown - 1, n]])
+            _draw_strip(axes, lines)
             for t in range(shown):
-                _draw_frame(grid[place * rows, t], part.seen[t, n])
                 way = ARROWS[int(found.directions[t, n])] if t else ""
                 right = not wrong["digit"][t, n] and not (t and wrong["direction"][t, n])
-                colour = "tab:green" if right else "tab:red"
-                title = f"{int(found.digits[t, n])} {way}"
-                grid[place * rows, t].set_title(title, color=colour, fontsize=11, pad=3)
-                if found.following is not None:
-                    axes = grid[place * rows + 1, t]
-                    axes.axis("off") if t == 0 else _draw_frame(axes, found.following[t - 1, n])
-            if found.following is not None:
-                grid[place * rows + 1, 0].text(1, 0.5, "expected\nbefore", ha="right", va="center")
-        axes = side.subplots()
+                colour, middle = "tab:green" if right else "tab:red", t * (CANVAS + 1) + CANVAS / 2
+                text = f"{int(found.digits[t, n])} {way}"
+                axes.text(middle, -2, text, color=colour, ha="center", va="bottom", fontsize=12)
+        axes = figure.add_subplot(grid[1])
         for (name, errors), colour in zip(wrong.items(), ("tab:blue", "tab:orange"), strict=True):
             first = int(name == "direction")  # of one frame no way can be told
             steps = np.arange(1 + first, time + 1)
             axes.plot(steps, 100 * errors[first:].mean(axis=1), "o-", color=colour, label=name)
         axes.axvspan(SEEN, time, alpha=0.08, color="tab:gray")
+        axes.set_xticks(range(1, time + 1, max(1, time // 12)))
         axes.set_xlabel(f"frames seen; {SEEN} or more count")
         axes.set_ylabel(f"% wrong of {count} sequences")
         axes.set_ylim(bottom=0)
@@ -321,6 +321,12 @@ class FrameLabels(Task):
     def presets(cls) -> dict[str, FrameLabels]:
         """Sizes for a state at every place."""
         return {"conv-lstm": cls(cell="conv_lstm", hidden_size=24, steps=800, evaluate_every=100)}
+
+
+def _split(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which digits train, validate and test: five of seven, one and one."""
+    order, held = np.random.default_rng(0).permutation(count), count // 7
+    return order[2 * held :], order[held : 2 * held], order[:held]
 
 
 def _warped(key: Array, images: Array, warp: float) -> Array:
@@ -335,10 +341,20 @@ def _warped(key: Array, images: Array, warp: float) -> Array:
     return jax.vmap(lambda image, place: sample(image, list(place)))(images, places)
 
 
-def _draw_frame(axes: Any, frame: Any) -> None:
-    axes.imshow(frame, cmap="gray_r", vmin=0, vmax=1)
+def _draw_strip(axes: Any, lines: dict[str, np.ndarray]) -> None:
+    """Lines of frames [T, 16, 16], side by side, one below the other."""
+    edge = ((0, 1), (0, 1))  # on which there is nothing, behind each frame
+    rows = [
+        np.concatenate([np.pad(f, edge, constant_values=np.nan) for f in frames], axis=1)
+        for frames in lines.values()
+    ]
+    axes.imshow(np.concatenate(rows), cmap="gray_r", vmin=0, vmax=1, aspect="equal")
+    places = (CANVAS + 1) * np.arange(len(lines)) + CANVAS / 2
+    axes.set_yticks(places, list(lines))
     axes.set_xticks([])
-    axes.set_yticks([])
+    axes.tick_params(length=0)
+    axes.set_facecolor("lightsteelblue")
+    axes.spines[:].set_visible(False)
 
 
 @functools.cache
@@ -363,12 +379,6 @@ def _map(name: str, f: Any, x_ndims: int) -> rnnjax.Cell:
         step=lambda params, state, x: ((), f(x)),
         x_ndims=x_ndims,
     )
-
-
-def _halved(x: Array) -> Array:
-    """The largest of each 2 x 2 places, [*B, H, W, F]."""
-    *batch, height, width, features = x.shape
-    return x.reshape(*batch, height // 2, 2, width // 2, 2, features).max(axis=(-4, -2))
 
 
 def _apart(size: int) -> rnnjax.Cell:
@@ -408,6 +418,35 @@ def _convolution(size: int, features: int) -> rnnjax.Cell:
         initial_state=lambda params, batch_shape=(), *, key=None: (),
         step=step,
         x_ndims=3,
+    )
+
+
+def _what_and_where(size: int, filters: int) -> rnnjax.Cell:
+    """The strongest features of all places, wherever they are, and the ink of rows and columns."""
+    patches = _apart(size)
+    lower, upper = _convolution(size // 2, 2 * filters), _convolution(size // 2, 3 * filters)
+
+    def init(key: Array, x_spec: Any) -> dict[str, Any]:
+        k_lower, k_upper = jax.random.split(key)
+        grid = (size // 2, size // 2)
+        return {
+            "lower": lower.init(k_lower, jax.ShapeDtypeStruct((*grid, 4), x_spec.dtype)),
+            "upper": upper.init(k_upper, jax.ShapeDtypeStruct((*grid, 2 * filters), x_spec.dtype)),
+        }
+
+    def step(params: dict[str, Any], state: tuple[()], x: Array) -> tuple[tuple[()], Array]:
+        _, seen = patches.step((), (), x)
+        _, seen = lower.step(params["lower"], (), seen)
+        _, seen = upper.step(params["upper"], (), seen)
+        parts = [seen.max(axis=(-3, -2)), x.sum(axis=-1), x.sum(axis=-2)]
+        return (), jnp.concatenate(parts, axis=-1)
+
+    return rnnjax.Cell(
+        name=f"what_and_where({size}, {filters})",
+        init=init,
+        initial_state=lambda params, batch_shape=(), *, key=None: (),
+        step=step,
+        x_ndims=2,
     )
 
 
@@ -476,7 +515,7 @@ def _judged(model: rnnjax.Cell, params: Any, part: Frames, key: Array | None = N
         following = jax.nn.sigmoid(pixels).reshape(part.clean.shape)
         squared = jnp.square(following[:-1] - part.clean[1:]).mean()
         targets = part.clean[1:].reshape(pixels[1:].shape)
-        loss = loss + 10 * binary_cross_entropy(pixels[:-1], targets).mean
+        loss = loss + PIXELS * binary_cross_entropy(pixels[:-1], targets).mean
     return Judged(loss, squared, digit.argmax(axis=-1), way.argmax(axis=-1), following)
 
 

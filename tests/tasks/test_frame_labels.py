@@ -75,7 +75,7 @@ def test_a_warp_of_nothing_changes_nothing_and_one_keeps_the_middle():
     np.testing.assert_allclose(middle, 3.5, rtol=1e-5)
     assert turned[:, 3:5, 3:5].mean() > 0.9
     slanted = np.asarray(_warped(key, jnp.asarray(INK), 0.1))
-    assert (np.abs(slanted - INK).max(axis=(1, 2)) > 0.05).all()
+    assert (np.abs(slanted - INK).max(axis=(1, 2)) > 0.01).all()  # each by its own map
 
 
 def test_the_nearest_template_is_found_where_it_lies():
