@@ -63,6 +63,7 @@ TASKS = _Tasks(
     language_model="language_model:LanguageModel",
     adding="adding:Adding",
     copy="copying:Copy",
+    forecast="forecast:Forecast",
 )
 
 
