@@ -75,7 +75,9 @@ def render(runs: list[pathlib.Path], page: str) -> str:
     for run, result in zip(runs, results, strict=True):
         name = "model" if len(runs) == 1 else _json(run / "config.json")["config"]["cell"]
         scores[f"**{name}**"] = result["scores"]["model"]
-    lines = [f"# {title}", "", f"- date: {datetime.datetime.now(datetime.UTC):%Y-%m-%d}"]
+    verdicts = [result["verdict"] for result in results if result.get("verdict")]
+    lines = [f"# {title}", "", *(line for text in verdicts for line in (f"**{text}**", ""))]
+    lines += [f"- date: {datetime.datetime.now(datetime.UTC):%Y-%m-%d}"]
     lines += [f"- machine: {cpu()}", f"- versions: {versions}"]
     for run, result in zip(runs, results, strict=True):
         lines.append(
@@ -87,6 +89,9 @@ def render(runs: list[pathlib.Path], page: str) -> str:
     lines += [f"| | {results[0]['metric']} |", "| --- | ---: |"]
     ordered = sorted(scores.items(), key=lambda item: -item[1])
     lines += [f"| {name} | {score:.4g} |" for name, score in ordered]
+    more = {name: figure for name, figure in results[0]["test"].items() if name not in scores}
+    if len(more) > 1:  # the first one is the metric
+        lines += ["", "The model's figures: " + ", ".join(f"{n} {f:.4g}" for n, f in more.items())]
     lines += ["", f"![training]({page}_training.png)", "", f"![the model]({page}.png)", ""]
     sample = [line.rstrip() for line in results[0]["sample"].splitlines()]
     lines += [f"The model's answer to `{results[0]['example']}`:", "", "```text", *sample, "```"]

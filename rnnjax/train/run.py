@@ -51,6 +51,8 @@ class Result(NamedTuple):
       unit: in which things.
       example: what the model was asked.
       sample: its answer.
+      verdict: a line that says which of the task's rivals the model does not beat; "" if it beats
+        them all.
     """
 
     folder: pathlib.Path
@@ -61,6 +63,7 @@ class Result(NamedTuple):
     unit: str
     example: str
     sample: str
+    verdict: str = ""
 
 
 class Run(NamedTuple):
@@ -184,7 +187,8 @@ def run_task(task: Task, out: str | pathlib.Path | None = None, *, resume: bool 
         task.picture(system, state.params, data, folder / "picture.png")
         (things, unit), seconds = task.pace(), time.perf_counter() - start
         rate = _throughput(records, things)
-        result = Result(folder, task.metric, scores, test, rate, unit, example, sample)
+        verdict = _verdict(task, scores)
+        result = Result(folder, task.metric, scores, test, rate, unit, example, sample, verdict)
         report = {**result._asdict(), "folder": str(folder), "seconds": seconds}
         write(folder / "sample.txt", sample)
         write(folder / "result.json", as_json(report, indent=1) + "\n")
@@ -301,6 +305,14 @@ def _read(path: pathlib.Path, task_of: Callable[[Meta], tuple[Task, Facts]]) -> 
 
     state, _ = load_checkpoint(path, jax.eval_shape(begin, jax.random.key(0)))
     return Run(path, task, facts, system, state, meta)
+
+
+def _verdict(task: Task, scores: dict[str, float]) -> str:
+    """What is to be said before all else: that the model is no better than what it has to beat."""
+    model = scores["model"]
+    known = [name for name in task.rivals if name in scores]
+    lost = [f"{name} ({scores[name]:.4g})" for name in known if not model < scores[name]]
+    return f"The model ({model:.4g}) does not beat {' and '.join(lost)}." if lost else ""
 
 
 def _throughput(records: list[dict[str, Any]], things: int) -> float:

@@ -90,6 +90,7 @@ class Task:
     about: ClassVar[str]
     data_about: ClassVar[str]
     metric: ClassVar[str]
+    rivals: ClassVar[tuple[str, ...]] = ()  # baselines that a model has to beat, if they are there
 
     steps: int = 1000
     batch_size: int = 32

@@ -79,7 +79,12 @@ def holt(part: Part, horizon: int) -> np.ndarray:
     model = needed("statsmodels.tsa.holtwinters").Holt
 
     def one(series: np.ndarray, origins: np.ndarray) -> np.ndarray:
-        return np.stack([model(series[:o]).fit().forecast(horizon) for o in origins])
+        return np.stack(
+            [
+                model(series[:o], initialization_method="estimated").fit().forecast(horizon)
+                for o in origins
+            ]
+        )
 
     return _each(part, one)
 

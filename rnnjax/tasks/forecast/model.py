@@ -161,7 +161,7 @@ class Forecaster:
                 return back(filled, lag)
             return change(m if self.reference == "season" else 1, lag)
 
-        last, observed = back(filled, 0), back(there, 0)
+        last, observed, before = back(filled, 0), back(there, 0), back(latest, 1)
         each = [observed.astype(values.dtype), change(1)]
         each += [change(m)] * (m > 1) + [last] * (self.reference == "mean")
         xs = jnp.stack(each, axis=-1)
@@ -180,7 +180,7 @@ class Forecaster:
         return Seen(
             xs,
             observed,
-            (back(t, 0) - back(latest, 1)).astype(values.dtype) * (back(latest, 1) >= 0),
+            jnp.where(before >= 0, back(t, 0) - before, 0).astype(values.dtype),
             back(latest, 0) >= 0,
             jnp.stack(lags, axis=-1) if lags else jnp.zeros((*last.shape, 0)),
             jnp.stack(reference, axis=-1),

@@ -39,7 +39,7 @@ class Panel:
     @property
     def end(self) -> int:
         """The step behind the last one at which anything is known of a series."""
-        return len(self.values) - int(np.argmin(np.isnan(self.values).all(axis=1)[::-1]))
+        return 1 + int(np.flatnonzero((~np.isnan(self.values)).any(axis=1))[-1])
 
     def until(self, stop: int) -> Panel:
         """What comes before a step."""
@@ -237,8 +237,8 @@ def read_csv(
     if absent.all(axis=0).any():
         place = int(absent.all(axis=0).argmax())
         raise ValueError(f"{path}: column {names[place]} has no value at all: leave it out")
-    future = int(np.argmin(absent.all(axis=1)[::-1])) if extra else 0
-    absent = absent[: len(absent) - future]
+    if extra:  # what comes behind the last value is the future
+        absent = absent[: 1 + int(np.flatnonzero((~absent).any(axis=1))[-1])]
     if missing != "mask" and absent.any():
         row, place = np.argwhere(absent)[0]
         raise ValueError(
@@ -294,7 +294,7 @@ def _steps(times: list[str], path: pathlib.Path, column: str) -> np.ndarray:
     if not between.size:
         return np.zeros(1, int)
     # Months have 28 to 31 days, and a clock changes by an hour: what is near a whole step is one.
-    steps = between / np.median(between)
+    steps = between / np.quantile(between, 0.5, method="lower")
     if (abs(steps - steps.round()) > 0.2).any() or (steps < 0.5).any():
         row = int(np.maximum(abs(steps - steps.round()), steps < 0.5).argmax()) + 1
         raise ValueError(

@@ -82,6 +82,7 @@ class Forecast(Task):
     about: ClassVar[str] = "forecast series over several steps, with bands"
     data_about: ClassVar[str] = "real; sunspots, CO2, El Niño, M1 yearly, or a CSV file"
     metric: ClassVar[str] = "MASE"
+    rivals: ClassVar[tuple[str, ...]] = ("seasonal naive", "persistence")
 
     series: Literal["sunspots", "co2", "elnino", "m1-yearly"] = "co2"
     file: pathlib.Path | None = None
