@@ -591,9 +591,11 @@ def every_fault() -> list[Fault]:
     from cells import MUTANTS as CELLS
     from combine.mutants import COMBINE
     from compile.mutants import MUTANTS as COMPILER
+    from tasks.forecast_mutants import FORECAST
     from train.mutants import TRAIN
 
-    return [*FAULTS, *(Fault(*mutant) for mutant in (*CELLS, *COMPILER, *COMBINE, *TRAIN))]
+    mutants = (*CELLS, *COMPILER, *COMBINE, *FORECAST, *TRAIN)
+    return [*FAULTS, *(Fault(*mutant) for mutant in mutants)]
 
 
 def misplaced(faults: list[Fault]) -> list[str]:

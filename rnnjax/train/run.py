@@ -51,8 +51,7 @@ class Result(NamedTuple):
       unit: in which things.
       example: what the model was asked.
       sample: its answer.
-      verdict: a line that says which of the task's rivals the model does not beat; "" if it beats
-        them all.
+      verdict: which of the task's rivals the model does not beat, in a line; "" if it beats all.
     """
 
     folder: pathlib.Path
@@ -308,11 +307,10 @@ def _read(path: pathlib.Path, task_of: Callable[[Meta], tuple[Task, Facts]]) -> 
 
 
 def _verdict(task: Task, scores: dict[str, float]) -> str:
-    """What is to be said before all else: that the model is no better than what it has to beat."""
-    model = scores["model"]
-    known = [name for name in task.rivals if name in scores]
-    lost = [f"{name} ({scores[name]:.4g})" for name in known if not model < scores[name]]
-    return f"The model ({model:.4g}) does not beat {' and '.join(lost)}." if lost else ""
+    """What is to be said before all else: what the model is no better than, and should be."""
+    rivals = [name for name in scores if name != "model" and name in (task.rivals or scores)]
+    lost = [name for name in rivals if not scores["model"] < scores[name]]
+    return f"The model does not beat this: {', '.join(lost)}." if lost else ""
 
 
 def _throughput(records: list[dict[str, Any]], things: int) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rnnjax.cli import main
+from rnnjax.tasks.adding import Adding
 from rnnjax.tasks.forecast import baselines
 from rnnjax.tasks.forecast.model import LEVELS, MEDIAN, Forecaster, Windows
 from rnnjax.tasks.forecast.scores import filled, mase, naive_scale, scores
@@ -253,8 +254,9 @@ def test_who_does_not_beat_the_naive_forecast_is_told_first():
     better = {"model": 0.5, "seasonal naive": 1.0, "persistence": 2.0, "ETS": 0.1}
     assert _verdict(task, better) == ""
     worse = _verdict(task, {**better, "model": 1.0})
-    assert worse == "The model (1) does not beat seasonal naive (1)."
+    assert worse == "The model does not beat this: seasonal naive."
     assert "persistence" in _verdict(task, {**better, "model": float("nan")})
+    assert _verdict(Adding(), better) == "The model does not beat this: ETS.", "all are its rivals"
 
 
 # --- the model -----------------------------------------------------------------------------------

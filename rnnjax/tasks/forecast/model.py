@@ -119,6 +119,23 @@ class Forecaster:
         return READS[self.cell](self.hidden_size)
 
     @property
+    def whole(self) -> Cell:
+        """The network as a cell that takes the parameters of the whole model."""
+        cell = self.network
+
+        def initial_state(
+            params: Any, batch_shape: tuple[int, ...] = (), *, key: Any = None
+        ) -> Any:
+            return cell.initial_state(params["network"], batch_shape, key=key)
+
+        def step(params: Any, state: Any, x: Any) -> Any:
+            return cell.step(params["network"], state, x)
+
+        return dataclasses.replace(
+            cell, init=lambda key, x: self.init(key), initial_state=initial_state, step=step
+        )
+
+    @property
     def readout(self) -> Cell:
         """From the network's output and the lags to what may be."""
         return rnnjax.linear(self.ahead * self.outputs)

@@ -66,12 +66,14 @@ class Known(NamedTuple):
       load: () -> `Panel`.
       season: how many steps a season has; 1 for none.
       horizon: how many steps are forecast.
+      reference: what a forecast is best a correction of, as the validation part had it.
       about: what one step is, and what is counted.
     """
 
     load: Callable[[], Panel]
     season: int
     horizon: int
+    reference: str
     about: str
 
 
@@ -125,10 +127,10 @@ def _m1_yearly() -> Panel:
 
 
 KNOWN = {
-    "sunspots": Known(_sunspots, 11, 11, "yearly means of sunspot numbers"),
-    "co2": Known(_co2, 12, 24, "monthly means of CO2 over Mauna Loa, ppm"),
-    "elnino": Known(_elnino, 12, 12, "monthly temperatures of the sea, El Niño region, °C"),
-    "m1-yearly": Known(_m1_yearly, 1, 6, "181 yearly series of the M1 competition"),
+    "sunspots": Known(_sunspots, 11, 11, "mean", "yearly means of sunspot numbers"),
+    "co2": Known(_co2, 12, 24, "last", "monthly means of CO2 over Mauna Loa, ppm"),
+    "elnino": Known(_elnino, 12, 12, "mean", "monthly temperatures of the sea, El Niño region, °C"),
+    "m1-yearly": Known(_m1_yearly, 1, 6, "last", "181 yearly series of the M1 competition"),
 }
 
 

@@ -62,7 +62,8 @@ class Forecast(Task):
       mode: All steps directly; or one after the other, each with what was drawn for the last.
       output: Quantiles, or normal distributions.
       reference: What the network corrects: the mean of the training data, the last value, or that
-        of the same phase a season ago; auto: the last value, or a season ago if there are seasons.
+        of the same phase a season ago; auto: what suits the data, and for a file season, or last if
+        there are none.
       cell: The recurrent cell; auto: gru, or gru_d where more than a twentieth is missing.
       hidden_size: Its units.
       window: Steps that the network reads; 0 for four seasons, at least 24.
@@ -97,6 +98,7 @@ class Forecast(Task):
     reference: Literal["auto", "mean", "last", "season"] = "auto"
     cell: Literal["auto", "elman", "lstm", "gru", "gru_d"] = "auto"
     hidden_size: int = 32
+    learning_rate: float = 1e-3
     window: int = 0
     lags: int = -1
     backtest: int = 1
@@ -232,7 +234,8 @@ class Forecast(Task):
         if cell == "auto":
             cell = "gru_d" if facts["missing"] > MANY_MISSING else "gru"
         if reference == "auto":
-            reference = "season" if season > 1 else "last"
+            known = KNOWN[self.series].reference if self.file is None else "season"
+            reference = "last" if known == "season" and season == 1 else known
         return Forecaster(
             cell=cell,
             hidden_size=self.hidden_size,
@@ -282,7 +285,7 @@ class Forecast(Task):
             loss,
             evaluate,
             predict,
-            cell=model.network,
+            cell=model.whole,
             xs=(x, missing, x) if model.cell == "gru_d" else x,
         )
 
