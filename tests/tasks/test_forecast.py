@@ -297,7 +297,7 @@ def test_what_the_network_reads_by_hand():
 @pytest.mark.parametrize("cell", ["gru", "gru_d"])
 def test_no_forecast_knows_what_comes_after_it(cell, windows):
     model = model_of(cell=cell, covariates=2)
-    params = model.init(jax.random.key(0))
+    params = model.init_one(jax.random.key(0))
     read = jax.jit(lambda values: model.read(params, values, jnp.swapaxes(windows[1], 0, 1))[1])
     values = windows.values.T[: model.before + model.window]
     for step in (1, 3):
@@ -333,16 +333,29 @@ def test_what_is_missing_has_no_loss_and_no_gradient(windows):
 def test_step_after_step_is_as_reading_what_was_forecast(cell, windows):
     model = model_of(cell=cell, direct=False, gaussian=True, covariates=2, reference="mean")
     params = model.init(jax.random.key(0))
-    sure = params["readout"]._replace(w=params["readout"].w.at[:, 1].set(0.0))
-    params["readout"] = sure._replace(b=sure.b.at[1].set(-30.0))  # log σ: nothing is left to chance
+    sure = params["readout"]._replace(w=params["readout"].w.at[:, :, 1].set(0.0))
+    params["readout"] = sure._replace(
+        b=sure.b.at[:, 1].set(-30.0)
+    )  # log σ: nothing is left to chance
     found = jax.jit(model.forecast)(params, windows, jax.random.key(1))
     assert found.shape == (4, 3, len(LEVELS))
+    one = jax.tree.map(lambda x: x[0], params)
     values, known = windows.values.T.copy(), jnp.swapaxes(windows.covariates, 0, 1)
     for h in range(3):
         longer = dataclasses.replace(model, window=model.window + h)
-        outlook = longer.read(params, values[: model.before + model.window + h], known)[1]
+        outlook = longer.read(one, values[: model.before + model.window + h], known)[1]
         values[model.before + model.window + h] = outlook[-1, :, 0, 0]
         np.testing.assert_allclose(found[:, h, MEDIAN], outlook[-1, :, 0, 0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_forecast_is_the_mean_of_its_members(windows):
+    model = model_of(members=2, covariates=2)
+    params = model.init(jax.random.key(0))
+    both = jax.jit(model.forecast)(params, windows, jax.random.key(0))
+    one = jax.jit(dataclasses.replace(model, members=1).forecast)
+    each = [one(jax.tree.map(lambda x: x[n : n + 1], params), windows, None) for n in (0, 1)]
+    assert abs(each[0] - each[1]).max() > 0.01
+    np.testing.assert_allclose(both, (each[0] + each[1]) / 2, rtol=1e-5, atol=1e-6)
 
 
 def test_futures_that_are_drawn_are_those_of_the_outlook():

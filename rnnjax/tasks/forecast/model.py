@@ -78,6 +78,8 @@ class Forecaster:
         step before.
       gaussian: normal distributions; else quantiles.
       covariates: C.
+      members: how many networks there are, that differ in what they begin with; a forecast is the
+        mean of theirs.
       paths: how many futures are drawn, unless it is direct.
 
     Reference:
@@ -96,6 +98,7 @@ class Forecaster:
     direct: bool
     gaussian: bool
     covariates: int = 0
+    members: int = 1
     paths: int = 100
 
     @property
@@ -120,16 +123,19 @@ class Forecaster:
 
     @property
     def whole(self) -> Cell:
-        """The network as a cell that takes the parameters of the whole model."""
+        """The network of the first member, as a cell of the parameters of all."""
         cell = self.network
+
+        def first(params: Any) -> Any:
+            return jax.tree.map(lambda x: x[0], params["network"])
 
         def initial_state(
             params: Any, batch_shape: tuple[int, ...] = (), *, key: Any = None
         ) -> Any:
-            return cell.initial_state(params["network"], batch_shape, key=key)
+            return cell.initial_state(first(params), batch_shape, key=key)
 
         def step(params: Any, state: Any, x: Any) -> Any:
-            return cell.step(params["network"], state, x)
+            return cell.step(first(params), state, x)
 
         return dataclasses.replace(
             cell, init=lambda key, x: self.init(key), initial_state=initial_state, step=step
@@ -146,7 +152,11 @@ class Forecaster:
         return 2 + (self.reference == "mean") + (self.season > 1) + self.ahead * self.covariates
 
     def init(self, key: Array) -> dict[str, Any]:
-        """The parameters."""
+        """The parameters of all members, leaves [members, ...]."""
+        return jax.vmap(self.init_one)(jax.random.split(key, self.members))
+
+    def init_one(self, key: Array) -> dict[str, Any]:
+        """The parameters of one network."""
         k_network, k_readout = jax.random.split(key)
         x = jax.ShapeDtypeStruct((self.features,), jnp.float32)
         missing = jax.ShapeDtypeStruct((self.features,), jnp.bool_)
@@ -231,7 +241,12 @@ class Forecaster:
     # --- what it learns --------------------------------------------------------------------------
 
     def loss(self, params: Any, batch: Windows) -> tuple[Array, dict[str, Array]]:
-        """The loss of all steps' forecasts, and how far their medians miss."""
+        """The loss of all steps' forecasts, and how far their medians miss: the mean of members."""
+        found = jax.vmap(self.loss_of_one, (0, None))(params, batch)
+        return found[0].mean(), {"error": found[1]["error"].mean()}
+
+    def loss_of_one(self, params: Any, batch: Windows) -> tuple[Array, dict[str, Array]]:
+        """The loss of one network."""
         values, covariates = jnp.asarray(batch.values).T, jnp.asarray(batch.covariates)
         covariates = jnp.swapaxes(covariates, 0, 1)
         stop = self.before + self.window
@@ -259,6 +274,10 @@ class Forecaster:
 
     def forecast(self, params: Any, batch: Windows, key: Array) -> Array:
         """Quantiles of the H steps behind each window, [B, H, LEVELS]."""
+        return jax.vmap(self.forecast_of_one, (0, None, None))(params, batch, key).mean(axis=0)
+
+    def forecast_of_one(self, params: Any, batch: Windows, key: Array) -> Array:
+        """The forecast of one network."""
         values, covariates = jnp.asarray(batch.values).T, jnp.asarray(batch.covariates)
         values = values[: self.before + self.window]
         covariates = jnp.swapaxes(covariates, 0, 1)

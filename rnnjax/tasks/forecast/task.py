@@ -66,6 +66,7 @@ class Forecast(Task):
         there are none.
       cell: The recurrent cell; auto: gru, or gru_d where more than a twentieth is missing.
       hidden_size: Its units.
+      members: Networks that differ in what they begin with; a forecast is the mean of theirs.
       window: Steps that the network reads; 0 for four seasons, at least 24.
       lags: Of how many steps the readout sees the input as well; -1 for a season and one.
       backtest: Forecast the test part from every so-many-th of its steps.
@@ -99,6 +100,7 @@ class Forecast(Task):
     cell: Literal["auto", "elman", "lstm", "gru", "gru_d"] = "auto"
     hidden_size: int = 32
     learning_rate: float = 1e-3
+    members: int = 5
     window: int = 0
     lags: int = -1
     backtest: int = 1
@@ -123,6 +125,7 @@ class Forecast(Task):
             season=4,
             horizon=2,
             hidden_size=4,
+            members=2,
             window=8,
             lags=2,
             fitted=0,
@@ -136,6 +139,7 @@ class Forecast(Task):
         """Raises TypeError or ValueError for settings that will not do."""
         super().check()
         natural("hidden_size", self.hidden_size, least=1)
+        natural("members", self.members, least=1)
         natural("backtest", self.backtest, least=1)
         natural("lags", self.lags, least=-1)
         for name in ("season", "horizon", "window", "fitted"):
@@ -247,6 +251,7 @@ class Forecast(Task):
             direct=self.mode == "direct",
             gaussian=self.output == "gaussian",
             covariates=len(facts["covariates"]),
+            members=self.members,
         )
 
     def source(self, data: Data) -> Examples:
