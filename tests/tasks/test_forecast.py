@@ -88,6 +88,10 @@ def test_training_sees_nothing_of_what_it_is_judged_on(tmp_path):
     assert differ == {"sha256"}, "means and scales are of the training part alone"
     for a, b in zip(task.source(data).arrays, task.source(other).arrays, strict=True):
         np.testing.assert_array_equal(a, b)
+    more = dataclasses.replace(task, refit=True)
+    assert len(more.data().train.panel.values) == test
+    with pytest.raises(ValueError, match="patience must be 0, got 3"):
+        dataclasses.replace(more, patience=3).check()
 
 
 def test_the_split_of_m1_is_the_competitions():

@@ -72,6 +72,8 @@ class Forecast(Task):
       backtest: Forecast the test part from every so-many-th of its steps.
       test_share: Share of the steps to test on, at the end.
       validation_share: Share of the steps before them to make choices on.
+      refit: Train on the validation part as well, once settings and steps are chosen, as what is
+        fitted for comparison does; with patience 0, for nothing is left to choose the end by.
       fitted: ETS and ARIMA are fitted, for comparison, to so many series at most.
 
     Reference:
@@ -106,6 +108,7 @@ class Forecast(Task):
     backtest: int = 1
     test_share: float = 0.2
     validation_share: float = 0.15
+    refit: bool = False
     fitted: int = 8
     optimizer: str = "adamw"
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -140,6 +143,11 @@ class Forecast(Task):
         super().check()
         natural("hidden_size", self.hidden_size, least=1)
         natural("members", self.members, least=1)
+        if self.refit and self.patience:
+            raise ValueError(
+                f"refit leaves nothing to choose the end by: patience must be 0, got "
+                f"{self.patience}"
+            )
         natural("backtest", self.backtest, least=1)
         natural("lags", self.lags, least=-1)
         for name in ("season", "horizon", "window", "fitted"):
@@ -159,7 +167,8 @@ class Forecast(Task):
         panel = panel.until(panel.end)  # what comes behind is no test: it has no values
         test, validation = self._cuts(panel)
         _check_long_enough(panel, validation, horizon)
-        train = panel.until(validation)
+        trained = test if self.refit else validation
+        train = panel.until(trained)
         center = np.nanmean(train.values, axis=0)
         units = np.stack([center, naive_scale(train.values, season)], axis=1)
         spread = train.covariates.std(axis=0)
@@ -176,7 +185,7 @@ class Forecast(Task):
             "sha256": digest[:16],
         }
         return Data(
-            Part(train, np.array([validation])),
+            Part(train, np.array([trained])),
             Part(panel.until(test), self._origins(validation, test)),
             Part(panel, self._origins(test, panel.end)),
             facts,
