@@ -43,22 +43,27 @@ PAGES = {
     ),
     "forecast_co2": (
         "Forecasting CO2, two years ahead",
-        "Every origin of the last fifth, 24 months ahead; nothing was chosen on it. ETS and ARIMA were\n"
-        "fitted to all that comes before it, ARIMA's order and the network's settings chosen on the\n"
-        "part before, which the network was then trained on as well.",
+        "From every origin of the last fifth, 24 months ahead. ETS and ARIMA were fitted to all\n"
+        "that comes before it, and go on from every origin without a new fit, as the network\n"
+        "does. The network's settings and ARIMA's order were chosen on the part before the\n"
+        "test. A first result of one network that was not trained on that part was 0.6285; only\n"
+        "then came five networks, and training on that part as well.",
     ),
     "forecast_sunspots": (
         "Forecasting sunspots, a cycle ahead",
-        "Every origin of the last fifth, 11 years ahead; nothing was chosen on it. ETS and ARIMA were\n"
-        "fitted to all that comes before it, ARIMA's order and the network's settings chosen on the\n"
-        "part before, which the network was then trained on as well.",
+        "From every origin of the last fifth, 11 years ahead. ETS and ARIMA were fitted to all\n"
+        "that comes before it, and go on from every origin without a new fit, as the network\n"
+        "does. The network's settings and ARIMA's order were chosen on the part before the\n"
+        "test. A first result of one network that was not trained on that part was 1.248; only\n"
+        "then came five networks, and training on that part as well.",
     ),
     "forecast_m1": (
         "Forecasting M1 yearly: 181 series, six years ahead",
-        "The competition's split: the last six years of each series are the test. One network for\n"
-        "all, on scaled differences; its settings were chosen on the six years before, which it was\n"
-        "then trained on as well. Holt is fitted here to each series, by statsmodels; what is\n"
-        "published is of the Monash archive (arXiv:2105.06643, table 5).",
+        "The competition's split: the last six years of each series are the test. One model for\n"
+        "all, on scaled differences. Its settings were chosen on the six years before, which it\n"
+        "was then trained on as well; without them it had come to 3.849. Holt is fitted here to\n"
+        "each series, by statsmodels; what is published is of the Monash archive\n"
+        "(arXiv:2105.06643, table 5).",
     ),
 }
 
