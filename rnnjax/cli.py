@@ -26,8 +26,8 @@ else:
         import tyro
 
 # What training needs is imported by the command that needs it, so that `--help` is quick.
-# Settings whose flags had other names, which stay for one minor version.
-RENAMED = {"evaluate_every": ("--validate-every",)}
+# Settings whose flags had other names, which stay for one minor version; a file is also data.
+RENAMED = {"evaluate_every": ("--validate-every",), "file": ("--data",)}
 ABOUT = """Recurrent networks in JAX, trained on a task and used.
 
 rnnjax train TASK --help lists the settings of a task, rnnjax tasks the tasks."""
@@ -508,6 +508,8 @@ def report(result: Result) -> None:
         for name, x in scores
     ]
     console = Console(file=_out())
+    if result.verdict:
+        console.print(Text(result.verdict, style="bold red"), soft_wrap=True)
     console.print(_table(f"{result.metric} on the test data", ["", ""], rows, 1))
     console.print(f"{result.per_second:,.0f} {result.unit}/s in training")
     console.print("\nAn answer of the model:\n", style="bold")

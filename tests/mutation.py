@@ -666,10 +666,12 @@ def every_fault() -> list[Fault]:
     from combine.mutants import COMBINE
     from compile.mutants import MUTANTS as COMPILER
     from decoding_mutants import DECODING
+    from tasks.forecast_mutants import FORECAST
     from tasks.labelling_mutants import LABELLING
     from train.training_mutants import TRAIN
 
-    mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *LABELLING, *TRAIN)
+    tasks = (*FORECAST, *LABELLING)
+    mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *TRAIN, *tasks)
     return [*FAULTS, *(Fault(*mutant) for mutant in mutants)]
 
 

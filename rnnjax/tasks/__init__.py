@@ -65,6 +65,7 @@ TASKS = _Tasks(
     copy="copying:Copy",
     tag="tag:Tag",
     frame_labels="frame_labels:FrameLabels",
+    forecast="forecast:Forecast",
 )
 
 

@@ -51,6 +51,7 @@ class Result(NamedTuple):
       unit: in which things.
       example: what the model was asked.
       sample: its answer.
+      verdict: which of the task's rivals the model does not beat, in a line; "" if it beats all.
     """
 
     folder: pathlib.Path
@@ -61,6 +62,7 @@ class Result(NamedTuple):
     unit: str
     example: str
     sample: str
+    verdict: str = ""
 
 
 class Run(NamedTuple):
@@ -184,7 +186,8 @@ def run_task(task: Task, out: str | pathlib.Path | None = None, *, resume: bool 
         task.picture(system, state.params, data, folder / "picture.png")
         (things, unit), seconds = task.pace(), time.perf_counter() - start
         rate = _throughput(records, things)
-        result = Result(folder, task.metric, scores, test, rate, unit, example, sample)
+        verdict = _verdict(task, scores)
+        result = Result(folder, task.metric, scores, test, rate, unit, example, sample, verdict)
         report = {**result._asdict(), "folder": str(folder), "seconds": seconds}
         write(folder / "sample.txt", sample)
         write(folder / "result.json", as_json(report, indent=1) + "\n")
@@ -301,6 +304,13 @@ def _read(path: pathlib.Path, task_of: Callable[[Meta], tuple[Task, Facts]]) -> 
 
     state, _ = load_checkpoint(path, jax.eval_shape(begin, jax.random.key(0)))
     return Run(path, task, facts, system, state, meta)
+
+
+def _verdict(task: Task, scores: dict[str, float]) -> str:
+    """What is to be said before all else: what the model is no better than, and should be."""
+    rivals = [name for name in scores if name != "model" and name in (task.rivals or scores)]
+    lost = [name for name in rivals if not scores["model"] < scores[name]]
+    return f"The model does not beat this: {', '.join(lost)}." if lost else ""
 
 
 def _throughput(records: list[dict[str, Any]], things: int) -> float:

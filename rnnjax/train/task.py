@@ -90,6 +90,8 @@ class Task:
     about: ClassVar[str]
     data_about: ClassVar[str]
     metric: ClassVar[str]
+    # The baselines that a model has to beat, where they are there; () for all of them.
+    rivals: ClassVar[tuple[str, ...]] = ()
 
     steps: int = 1000
     batch_size: int = 32
