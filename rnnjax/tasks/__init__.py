@@ -63,6 +63,9 @@ TASKS = _Tasks(
     language_model="language_model:LanguageModel",
     adding="adding:Adding",
     copy="copying:Copy",
+    classify_digits="classify_digits:ClassifyDigits",
+    classify_text="classify_text:ClassifyText",
+    classify_series="classify_series:ClassifySeries",
 )
 
 
