@@ -508,6 +508,9 @@ def report(result: Result) -> None:
         for name, x in scores
     ]
     console = Console(file=_out())
+    better = [name for name, score in scores if score <= result.scores["model"] and name != "model"]
+    if better:
+        console.print(Text(f"The model does not beat this: {better[-1]}", style="bold red"))
     console.print(_table(f"{result.metric} on the test data", ["", ""], rows, 1))
     console.print(f"{result.per_second:,.0f} {result.unit}/s in training")
     console.print("\nAn answer of the model:\n", style="bold")

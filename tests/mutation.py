@@ -591,9 +591,10 @@ def every_fault() -> list[Fault]:
     from cells import MUTANTS as CELLS
     from combine.mutants import COMBINE
     from compile.mutants import MUTANTS as COMPILER
+    from tasks.mutants import TASKS
     from train.mutants import TRAIN
 
-    return [*FAULTS, *(Fault(*mutant) for mutant in (*CELLS, *COMPILER, *COMBINE, *TRAIN))]
+    return [*FAULTS, *(Fault(*mutant) for mutant in (*CELLS, *COMPILER, *COMBINE, *TRAIN, *TASKS))]
 
 
 def misplaced(faults: list[Fault]) -> list[str]:

@@ -65,8 +65,8 @@ class Classification(Task):
     """
 
     metric: ClassVar[str] = WRONG
-    # What one example is.
-    thing: ClassVar[str] = "sequence"
+    # What one example is, and what several are.
+    thing: ClassVar[tuple[str, str]] = ("sequence", "sequences")
 
     cell: Literal["elman", "lstm", "gru"] = "lstm"
     hidden_size: int = 64
@@ -121,7 +121,7 @@ class Classification(Task):
 
     def pace(self) -> tuple[int, str]:
         """How many examples a training step has."""
-        return self.batch_size, f"{self.thing}s"
+        return self.batch_size, self.thing[1]
 
     def system(self, facts: Facts) -> System:
         """Recurrent layers, a readout of their outputs, a linear layer; as many as `members`."""
@@ -228,7 +228,7 @@ class Classification(Task):
         np.add.at(counts, (part.labels, given), 1)
         plot_confusion(left, counts, classes)
         missed = np.flatnonzero(given != part.labels)
-        left.set_title(f"{len(missed)} of {len(given)} {self.thing}s are taken for another class")
+        left.set_title(f"{len(missed)} of {len(given)} {self.thing[1]} are taken for another class")
 
         some = part.some(np.arange(len(part.xs))[:: max(1, len(part.xs) // READ_IN_PART)])
         curve = [figures(told(params, some, share), some.labels)[WRONG] for share in SHARES]
@@ -239,9 +239,10 @@ class Classification(Task):
         right.annotate(f"{curve[-1]:.1f}", (100, curve[-1]), (0, 8), textcoords="offset points",
                        ha="center")  # fmt: skip
         right.set_ylim(0, None)
-        right.set_xlabel(f"% of the {self.thing} read")
+        right.set_xlabel(f"% of the {self.thing[0]} read")
         right.set_ylabel(WRONG)
-        right.legend(loc="upper right")
+        right.set_title("how much must be read")
+        right.legend(loc="center right")
         tidy(right)
 
         # The mistakes that it is surest of; if there are too few, what it is least sure of.
@@ -251,9 +252,10 @@ class Classification(Task):
             self.sketch(axes, part, int(n))
             right_one = given[n] == part.labels[n]
             named = "" if right_one else f", is {classes[part.labels[n]]}"
+            size = 9 if len(named) < 10 else 7
             axes.set_title(
-                f"{classes[given[n]]} {sure[n]:.0%}{named}",
-                fontsize=9,
+                f"{classes[given[n]]} ({sure[n]:.0%}){named}",
+                fontsize=size,
                 color="black" if right_one else "tab:red",
             )
         below.suptitle("the mistakes it is surest of, then what it is least sure of", fontsize=10)
@@ -298,17 +300,22 @@ def majority(train: Labelled, test: Labelled) -> float:
     return wrong(np.bincount(train.labels).argmax(), test.labels)
 
 
-def logistic_regression(features: Sequence[Any], parts: Sequence[Labelled]) -> float:
+def logistic_regression(
+    features: Sequence[Any],
+    parts: Sequence[Labelled],
+    strengths: Sequence[float] = (0.1, 1.0, 10.0),
+) -> float:
     """Multinomial logistic regression, its penalty chosen on the validation part.
 
     Args:
       features: a matrix [N, D] for the training, the validation and the test part.
       parts: the parts, for their labels.
+      strengths: inverses of the penalties to choose from.
     """
     linear = needed("sklearn.linear_model").LogisticRegression
     train, validation, test = features
     best = None
-    for strength in (0.1, 1.0, 10.0):
+    for strength in strengths:
         model = linear(C=strength, max_iter=1000, tol=1e-3).fit(train, parts[0].labels)
         score = wrong(model.predict(validation), parts[1].labels)
         if best is None or score < best[0]:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rnnjax
+from rnnjax._factory import non_negative
 from rnnjax.tasks._classify import (
     Classification,
     Labelled,
@@ -35,6 +36,7 @@ class ClassifyDigits(Classification):
     Attributes:
       order: Eight rows of eight pixels; 64 pixels, one a step, row by row; or these in an order
         that is drawn once, so that neighbours are far apart.
+      noise: Standard deviation of what is added to the pixels, of 0 to 1, in training.
 
     Reference:
       Le, Jaitly & Hinton, A Simple Way to Initialize Recurrent Networks of Rectified Linear Units,
@@ -45,10 +47,13 @@ class ClassifyDigits(Classification):
     name: ClassVar[str] = "classify-digits"
     about: ClassVar[str] = "tell a handwritten digit that is read row by row, or pixel by pixel"
     data_about: ClassVar[str] = "real; scikit-learn's 1,797 digits of 8 x 8 pixels"
-    thing: ClassVar[str] = "digit"
+    thing: ClassVar[tuple[str, str]] = ("digit", "digits")
 
     order: Literal["rows", "pixels", "permuted"] = "pixels"
-    dropout: float = 0.2
+    noise: float = 0.1
+    dropout: float = 0.3
+    label_smoothing: float = 0.05
+    members: int = 4
     steps: int = 1500
     batch_size: int = 64
     learning_rate: float = 4e-3
@@ -58,9 +63,14 @@ class ClassifyDigits(Classification):
     def tiny(cls, folder: pathlib.Path) -> ClassifyDigits:
         """Settings of a few seconds."""
         return cls(
-            order="rows", cell="gru", hidden_size=4, readout="attention", batch_size=8, steps=6,
-            evaluate_every=3,
+            order="rows", cell="gru", hidden_size=4, bidirectional=False, readout="attention",
+            members=1, batch_size=8, steps=6, evaluate_every=3,
         )  # fmt: skip
+
+    def check(self) -> None:
+        """Raises TypeError or ValueError for settings that will not do, before data are read."""
+        super().check()
+        non_negative("noise", self.noise)
 
     def data(self) -> Data:
         """Of every class a quarter tests, and a tenth of the others validates."""
@@ -108,6 +118,10 @@ class ClassifyDigits(Classification):
     def front(self, facts: Facts) -> tuple[list[rnnjax.Cell], Any]:
         """Nothing before the recurrent layers, which read a row or a pixel."""
         return [], jax.ShapeDtypeStruct((SIDE if self.order == "rows" else 1,), jnp.float32)
+
+    def prepared(self, facts: Facts, xs: Array, key: Array | None) -> Array:
+        """The pixels; with noise where there is a key."""
+        return xs if key is None else xs + self.noise * jax.random.normal(key, xs.shape, xs.dtype)
 
     def baselines(self, data: Data) -> dict[str, float]:
         """The largest class; logistic regression and the nearest neighbour of the 64 pixels."""

@@ -63,11 +63,11 @@ class ClassifySeries(Classification):
     name: ClassVar[str] = "classify-series"
     about: ClassVar[str] = "say which class a series of measurements is of, such as whose voice"
     data_about: ClassVar[str] = "real; JapaneseVowels (270 + 370 utterances), or .ts and .npz files"
-    thing: ClassVar[str] = "series"
+    thing: ClassVar[tuple[str, str]] = ("series", "series")
 
     train_file: pathlib.Path | None = None
     test_file: pathlib.Path | None = None
-    noise: float = 0.6
+    noise: float = 1.0
     dropout: float = 0.4
     label_smoothing: float = 0.1
     members: int = 5
@@ -87,8 +87,8 @@ class ClassifySeries(Classification):
         file = folder / "series.ts"
         file.write_text("\n".join(["@classLabel true up down", "@data", *lines, ""]))
         return cls(
-            train_file=file, hidden_size=3, batch_size=4, dropout=0.2, members=2, steps=6,
-            evaluate_every=3,
+            train_file=file, cell="elman", hidden_size=3, batch_size=4, dropout=0.2, members=2,
+            steps=6, evaluate_every=3,
         )  # fmt: skip
 
     def check(self) -> None:
@@ -111,7 +111,7 @@ class ClassifySeries(Classification):
         else:
             stay, out = held_out(train.labels, 0.2)
             train, test = train.some(stay), train.some(out)
-        stay, out = held_out(train.labels, 0.1)
+        stay, out = held_out(train.labels, 0.07)
         train, validation = train.some(stay), train.some(out)
         steps = np.concatenate(train.xs).astype(float)
         spread = steps.std(axis=0)

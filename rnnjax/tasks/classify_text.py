@@ -54,7 +54,7 @@ class ClassifyText(Classification):
     name: ClassVar[str] = "classify-text"
     about: ClassVar[str] = "say which class a text is of: a topic, a mood, where a line is from"
     data_about: ClassVar[str] = "real; lines of the standard library, or any .csv or folders"
-    thing: ClassVar[str] = "text"
+    thing: ClassVar[tuple[str, str]] = ("text", "texts")
 
     text: pathlib.Path | None = None
     text_column: str = "text"
@@ -63,11 +63,11 @@ class ClassifyText(Classification):
     min_count: int = 2
     length: int = 100
     embedding_size: int = 32
-    hidden_size: int = 128
+    hidden_size: int = 64
     readout: Literal["last", "mean", "max", "attention"] = "max"
-    dropout: float = 0.3
+    dropout: float = 0.2
     buckets: int = 4
-    steps: int = 2000
+    steps: int = 1600
     batch_size: int = 128
     learning_rate: float = 4e-3
     evaluate_every: int = 250
@@ -79,7 +79,7 @@ class ClassifyText(Classification):
         rows = [f"{a} is {b},{c}" for a in "uvwxyz" for b, c in (("fine", "yes"), ("bad", "no"))]
         file.write_text("\n".join(["text,label", *rows, ""]))
         return cls(
-            text=file, cell="gru", hidden_size=3, embedding_size=3, readout="last", layers=2,
+            text=file, cell="elman", hidden_size=3, embedding_size=3, readout="last", layers=2,
             buckets=2, batch_size=4, steps=6, evaluate_every=3,
         )  # fmt: skip
 
@@ -150,13 +150,15 @@ class ClassifyText(Classification):
         parts = (data.train, data.validation, data.test)
         kind, most = ("char", 4) if self.level == "char" else ("word", 2)
         bag = needed("sklearn.feature_extraction.text").TfidfVectorizer(
-            analyzer=kind, ngram_range=(1, most), sublinear_tf=True, min_df=1, lowercase=False
+            analyzer=kind, ngram_range=(1, most), sublinear_tf=True, min_df=2, lowercase=False
         )
         texts = [part.texts or [] for part in parts]
         features = [bag.fit_transform(texts[0]), *map(bag.transform, texts[1:])]
         return {
             "the largest class": majority(data.train, data.test),
-            f"logistic regression, bag of 1- to {most}-grams": logistic_regression(features, parts),
+            f"logistic regression, bag of 1- to {most}-grams": logistic_regression(
+                features, parts, strengths=(1.0, 10.0)
+            ),
         }
 
     def example(self, data: Data) -> str:
