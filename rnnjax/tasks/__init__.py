@@ -66,6 +66,9 @@ TASKS = _Tasks(
     tag="tag:Tag",
     frame_labels="frame_labels:FrameLabels",
     forecast="forecast:Forecast",
+    classify_digits="classify_digits:ClassifyDigits",
+    classify_text="classify_text:ClassifyText",
+    classify_series="classify_series:ClassifySeries",
 )
 
 

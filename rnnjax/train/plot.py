@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,38 @@ def plot_training(
     for axes in (loss, gradient):
         tidy(axes)
     figure.savefig(file, dpi=120)
+
+
+def plot_confusion(axes: Any, counts: np.ndarray, classes: Sequence[str]) -> None:
+    """Draws which class is taken for which: what is right in blue, what is wrong in red.
+
+    The deeper, the larger a share of the class it is.
+
+    Args:
+      axes: matplotlib's axes to draw on.
+      counts: how often a sequence of each class (row) is taken for each (column), [C, C].
+      classes: their names.
+    """
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    right = np.eye(len(counts), dtype=bool)
+    for place, colours, most in ((right, "Blues", 1.0), (~right, "Reds", 0.5)):
+        shown = np.ma.masked_array(shares, ~place | (counts == 0))
+        axes.imshow(shown, cmap=colours, vmin=0, vmax=most)
+    size = min(9, 130 / (len(counts) * max(2, len(str(counts.max())))))
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        deep = shares[row, column] > (0.6 if row == column else 0.3)
+        axes.text(
+            column, row, counts[row, column], ha="center", va="center", fontsize=size,
+            color="white" if deep else "black",
+        )  # fmt: skip
+    turned = max(map(len, classes)) * len(classes) > 40
+    axes.set_xticks(range(len(counts)), classes, rotation=45 if turned else 0,
+                    ha="right" if turned else "center")  # fmt: skip
+    axes.set_yticks(range(len(counts)), classes)
+    axes.tick_params(length=0, labelsize=size)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("is")
+    axes.spines[:].set_visible(False)
 
 
 def tidy(axes: Any) -> None:

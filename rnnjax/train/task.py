@@ -56,6 +56,8 @@ class System(NamedTuple):
       carried: (params, key) -> what the loss gets with the first batch.
       cell: the recurrent cell in the model, for `rnnjax inspect` to show its plan; None for none.
       xs: what the cell reads in a training batch, [T, B, ...], as `jax.eval_shape` has it.
+      answers: (params, a part of the data) -> what the model says of it, as arrays, for the task's
+        own picture; None where it asks for nothing.
     """
 
     init: Callable[[Array], PyTree]
@@ -65,6 +67,7 @@ class System(NamedTuple):
     carried: Callable[[PyTree, Array], PyTree] = lambda params, key: ()
     cell: Any = None
     xs: Any = None
+    answers: Callable[..., Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
