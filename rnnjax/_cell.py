@@ -156,6 +156,7 @@ class Held(NamedTuple):
     alone out of the loop; what a step returns in its place is not looked at. Resets keep it, and so
     does `rekey`. Its sizes are the caller's: `initial_state` gives an empty one, such as a memory
     of no places, and the state that is passed to `unroll` need but agree on the axes of the batch.
+    `rnnjax.hold` puts it there, wherever the cell stands in another.
 
     Attributes:
       value: any pytree, every leaf [*B, ...].

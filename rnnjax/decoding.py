@@ -326,7 +326,7 @@ def _single(
             state=state,
             symbol=symbol,
             score=row.score + gain,
-            more=row.more | (_symbols(logits) == symbol[..., None]),
+            more=row.more | (_places(logits) == symbol[..., None]),
         )
 
     def nothing(logits: Any) -> Array:
@@ -351,7 +351,7 @@ def _beam(
             covered = covered + jnp.where(row.done[..., None], 0, looked)
         gain = _restricted(jax.nn.log_softmax(logits), allowed, row)
         if end is not None:
-            stays = jnp.where(_symbols(logits) == end, 0, -jnp.inf).astype(gain.dtype)
+            stays = jnp.where(_places(logits) == end, 0, -jnp.inf).astype(gain.dtype)
             gain = jnp.where(row.done[..., None], stays, gain)
         total = row.score[..., None] + gain
         divisor, bonus = penalty(row.length, covered, total.dtype)
@@ -433,6 +433,8 @@ def _written(
         )
 
     logits = jax.eval_shape(read, state, first)[1]
+    if end is not None and end >= logits.shape[-1]:
+        raise ValueError(f"end is {end}, but {cell.name} has {logits.shape[-1]} symbols")
     row = _Row(
         t=jnp.zeros((), jnp.int32),
         state=state,
@@ -451,7 +453,7 @@ def _written(
     )
     symbols = row.prefix
     if end is not None:  # it may have stopped before
-        symbols = jnp.where(jnp.arange(length) < row.t, symbols, end)
+        symbols = jnp.where(_places(symbols) < row.t, symbols, end)
     none = jnp.isneginf(row.score)
     return Decoded(
         symbols=jnp.moveaxis(jnp.where(none[..., None], -1, symbols), -1, 0),
@@ -460,9 +462,9 @@ def _written(
     )
 
 
-def _symbols(logits: Array) -> Array:
-    """0 .. V-1, to stand beside logits."""
-    return jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
+def _places(a: Array) -> Array:
+    """0 .. n-1 along the last axis of an array."""
+    return jax.lax.broadcasted_iota(jnp.int32, a.shape, a.ndim - 1)
 
 
 def _restricted(logits: Array, allowed: Allowed | None, row: _Row) -> Array:

@@ -8,7 +8,7 @@ import pytest
 from oracles import assert_bitwise, assert_close, sigmoid
 
 import rnnjax
-from rnnjax import Held, Memory, attention
+from rnnjax import Held, Memory, attention, decoding
 from rnnjax.testing import check_cell
 
 T, B, S, D, H, M = 4, 3, 5, 2, 4, 4
@@ -374,6 +374,33 @@ def test_attention_learns_to_copy_backwards():
 
     _, right = train(params)
     assert right[-1] > 0.99
+
+
+def test_a_translator_is_one_model_in_all_its_forms():
+    """Taught, scheduled at a rate of 1, writing freely, and in a search, from one start."""
+    decoder = rnnjax.attend(rnnjax.gru(4), M, attention.concat(3))
+    model = rnnjax.stack(embed=rnnjax.embed(5, 3), decoder=decoder, readout=rnnjax.linear(5))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), rnnjax.tokens()))
+    rng = np.random.default_rng(5)
+    params = jax.tree.map(lambda s: rng.normal(0, 1.5, s.shape).astype("f"), shapes)
+
+    def begun(cell, key=None):
+        return attention.start(cell, params, MEMORY, lengths=LENGTHS, key=key)
+
+    free = rnnjax.feedback(model, 5, feed="argmax", first=1)
+    _, logits = rnnjax.unroll(free, params, begun(free), None, length=T)
+    written = decoding.greedy(model, params, begun(model), np.ones(B, int), length=T)
+    np.testing.assert_array_equal(logits.argmax(-1), written.symbols)
+    assert len({tuple(text) for text in written.symbols.T.tolist()}) > 1, "the memory is read"
+    read = np.concatenate([np.ones((1, B), int), written.symbols[:-1]])
+    assert_close(logits, rnnjax.unroll(model, params, begun(model), read)[1])
+    mixed = rnnjax.scheduled_sampling(model, 5, rate=0.5, feed="sample")
+    state = rnnjax.set_rates(begun(mixed, jax.random.key(0)), 1.0)
+    assert_close(logits, rnnjax.unroll(mixed, params, state, read)[1])
+    one = decoding.beam_search(
+        model, params, begun(model), np.ones(B, int), length=T, width=1
+    )  # fmt: skip
+    assert_close(one.symbols[..., 0], written.symbols)
 
 
 # --- errors --------------------------------------------------------------------------------------

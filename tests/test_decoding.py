@@ -391,6 +391,7 @@ def beams(**how):
     (lambda: beams(length=0), ValueError, r"length must be a positive int, got 0"),
     (lambda: beams(width=0), ValueError, r"width must be a positive int, got 0"),
     (lambda: beams(end=-1), ValueError, r"end must be an int of at least 0"),
+    (lambda: beams(end=V), ValueError, r"end is 4, but stack\(.*\) has 4 symbols"),
     (lambda: beams(length_penalty=-1.0), ValueError, r"length_penalty must be .* got -1\.0"),
     (lambda: beams(coverage_penalty=0.1), ValueError, r"coverage_penalty needs weights"),
     (lambda: decoding.draw(LOGITS, jax.random.key(0), top_p=0.0), ValueError, r"top_p must be"),
