@@ -362,6 +362,18 @@ def test_a_forecast_is_the_mean_of_its_members(windows):
     np.testing.assert_allclose(both, (each[0] + each[1]) / 2, rtol=1e-5, atol=1e-6)
 
 
+def test_a_deviation_does_not_run_away_with_what_was_drawn():
+    model = model_of(gaussian=True, lags=1, reference="last")
+    params = model.init_one(jax.random.key(0))
+    ones = jax.tree.map(jnp.ones_like, params)
+    stds = []
+    for size in (1e3, 1e4):
+        values = jnp.arange(model.before + model.window, dtype=jnp.float32)[:, None] * size
+        outlook = model.read(ones, values, jnp.zeros((8, 1, 0)))[1]
+        stds.append(np.exp(outlook[-1, 0, 0, 1]))
+    assert 9 < stds[1] / stds[0] < 11
+
+
 def test_futures_that_are_drawn_are_those_of_the_outlook():
     model = model_of(direct=False, gaussian=True, paths=4000)
     outlook = jnp.tile(jnp.array([2.0, np.log(0.5)], jnp.float32), (4000, 1))

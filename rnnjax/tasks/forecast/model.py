@@ -228,7 +228,9 @@ class Forecaster:
         out = out.reshape(*out.shape[:-1], self.ahead, self.outputs)
         at = seen.reference[..., None]
         if self.gaussian:
-            return jnp.concatenate([out[..., :1] + at, out[..., 1:] - 1], axis=-1)
+            # Linear in what it read where that is large: exp would run away with what it drew.
+            log_std = jnp.log(jax.nn.softplus(out[..., 1:]) + 1e-6)
+            return jnp.concatenate([out[..., :1] + at, log_std], axis=-1)
         return out + at
 
     def read(self, params: Any, values: Array, covariates: Array) -> tuple[Any, Array, Seen]:

@@ -45,10 +45,14 @@ def targets(part: Part, horizon: int) -> np.ndarray:
     return np.where(inside[..., None], found, np.nan).swapaxes(1, 2)
 
 
-def per_series(figures: np.ndarray) -> float:
-    """The mean over series of their means, of [N, S, H] with NaN where nothing is known."""
-    count = (~np.isnan(figures)).sum(axis=(0, 2))
-    means = np.nansum(figures, axis=(0, 2))[count > 0] / count[count > 0]
+def per_series(figures: np.ndarray, wanted: np.ndarray) -> float:
+    """The mean over series of their means, of [N, S, H] where something is wanted, which is known.
+
+    NaN where a forecast is.
+    """
+    known = ~np.isnan(wanted)
+    count = known.sum(axis=(0, 2))
+    means = np.where(known, figures, 0).sum(axis=(0, 2))[count > 0] / count[count > 0]
     return float(means.mean()) if means.size else float("nan")
 
 
@@ -59,10 +63,7 @@ def mase(part: Part, forecast: np.ndarray, season: int) -> float:
     """
     scale = naive_scale(part.panel.values[: part.origins[0]], season)
     wanted = targets(part, forecast.shape[-1])
-    # What is not known is left out; what was forecast as NaN is not.
-    missed = np.where(np.isnan(forecast) & ~np.isnan(wanted), np.inf, abs(forecast - wanted))
-    value = per_series(missed / scale[:, None])
-    return value if np.isfinite(value) else float("nan")
+    return per_series(abs(forecast - wanted) / scale[:, None], wanted)
 
 
 def scores(part: Part, quantiles: np.ndarray, season: int) -> dict[str, float]:
@@ -81,12 +82,12 @@ def scores(part: Part, quantiles: np.ndarray, season: int) -> dict[str, float]:
     def inside(low: float, high: float) -> float:
         lower, upper = (quantiles[..., LEVELS.index(level)] for level in (low, high))
         within = np.where((lower <= wanted) & (wanted <= upper), 100.0, 0.0)
-        return per_series(np.where(np.isnan(wanted), np.nan, within))
+        return per_series(within, wanted)
 
     return {
         "MASE": mase(part, point, season),
-        "sMAPE": per_series(200 * abs(point - wanted) / np.where(size > 0, size, 1)),
-        "CRPS": per_series(2 * pinball / scale[:, None]),
+        "sMAPE": per_series(200 * abs(point - wanted) / np.where(size > 0, size, 1), wanted),
+        "CRPS": per_series(2 * pinball / scale[:, None], wanted),
         "in the band of 50 %": inside(0.25, 0.75),
         "in the band of 90 %": inside(0.05, 0.95),
     }
