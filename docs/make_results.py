@@ -48,9 +48,9 @@ PAGES = {
         "Of the 370 test utterances of the published split, by nine speakers; of the 270 training\n"
         "utterances two of each speaker validate. The model is `members` networks whose\n"
         "probabilities are averaged. Two settings were judged on the test data: the first, with\n"
-        "noise 0.6 and three utterances of each speaker to validate, had a mean of 1.622 over five\n"
-        "seeds; this one has the noise that five-fold cross-validation within the training part then\n"
-        "chose. The runs shared their two cores with other work.",
+        "noise 0.6 and three utterances of each speaker to validate, had a mean of 1.622 over\n"
+        "five seeds; this one has the noise that five-fold cross-validation within the training\n"
+        "part then chose. The runs shared their two cores with other work.",
     ),
     "classify-digits": (
         "Handwritten digits, pixel by pixel",
