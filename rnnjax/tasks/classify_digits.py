@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rnnjax
-from rnnjax._factory import non_negative
+from rnnjax._factory import natural, non_negative
 from rnnjax.tasks._classify import (
     Classification,
     Labelled,
@@ -36,6 +36,7 @@ class ClassifyDigits(Classification):
     Attributes:
       order: Eight rows of eight pixels; 64 pixels, one a step, row by row; or these in an order
         that is drawn once, so that neighbours are far apart.
+      shift: Pixels by which a digit is moved in training, at most and in each direction.
       noise: Standard deviation of what is added to the pixels, of 0 to 1, in training.
 
     Reference:
@@ -50,11 +51,12 @@ class ClassifyDigits(Classification):
     thing: ClassVar[tuple[str, str]] = ("digit", "digits")
 
     order: Literal["rows", "pixels", "permuted"] = "pixels"
-    noise: float = 0.1
-    dropout: float = 0.3
+    shift: int = 1
+    noise: float = 0.05
+    dropout: float = 0.2
     label_smoothing: float = 0.05
-    members: int = 4
-    steps: int = 1500
+    members: int = 3
+    steps: int = 2500
     batch_size: int = 64
     learning_rate: float = 4e-3
     evaluate_every: int = 250
@@ -70,6 +72,7 @@ class ClassifyDigits(Classification):
     def check(self) -> None:
         """Raises TypeError or ValueError for settings that will not do, before data are read."""
         super().check()
+        natural("shift", self.shift)
         non_negative("noise", self.noise)
 
     def data(self) -> Data:
@@ -120,8 +123,24 @@ class ClassifyDigits(Classification):
         return [], jax.ShapeDtypeStruct((SIDE if self.order == "rows" else 1,), jnp.float32)
 
     def prepared(self, facts: Facts, xs: Array, key: Array | None) -> Array:
-        """The pixels; with noise where there is a key."""
-        return xs if key is None else xs + self.noise * jax.random.normal(key, xs.shape, xs.dtype)
+        """The pixels; moved and with noise where there is a key."""
+        if key is None:
+            return xs
+        keys = jax.random.split(key)
+        return self._moved(xs, keys[0]) + self.noise * jax.random.normal(
+            keys[1], xs.shape, xs.dtype
+        )
+
+    def _moved(self, xs: Array, key: Array) -> Array:
+        """Digits [T, B, F], each a little to some side, with paper where nothing comes."""
+        size, edge = xs.shape[1], (self.shift, self.shift)
+        order = jnp.arange(SIDE * SIDE) if self.order == "rows" else jnp.asarray(self._order())
+        flat = xs.swapaxes(0, 1).reshape(size, -1)[:, jnp.argsort(order)]
+        wide = jnp.pad(flat.reshape(size, SIDE, SIDE), ((0, 0), edge, edge))
+        places = jax.random.randint(key, (size, 2), 0, 2 * self.shift + 1)
+        moved = jax.vmap(lambda one, at: jax.lax.dynamic_slice(one, at, (SIDE, SIDE)))(wide, places)
+        flat = moved.reshape(size, -1)[:, order]
+        return flat.reshape(size, *xs.shape[::2]).swapaxes(0, 1)
 
     def baselines(self, data: Data) -> dict[str, float]:
         """The largest class; logistic regression and the nearest neighbour of the 64 pixels."""

@@ -56,7 +56,12 @@ def plot_training(
     )
     finite = values[np.isfinite(values)]
     if finite.size and 0 < 30 * _smooth(finite).min() < _smooth(finite).max():
-        loss.set_yscale("log")
+        shown = [*finite, *(r["evaluation"][metric] for r in evaluations)]
+        if min(shown) > 0:
+            loss.set_yscale("log")
+        else:  # a figure of nothing wrong is to be seen
+            loss.set_yscale("symlog", linthresh=_smooth(finite).min())
+            loss.set_ylim(0, None)
     elif finite.size:
         low, high = finite.min(), np.quantile(finite, 0.995)
         loss.set_ylim(low - 0.05 * (high - low or 1), high + 0.05 * (high - low or 1))

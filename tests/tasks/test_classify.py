@@ -239,6 +239,24 @@ def test_digits_are_split_by_class_and_read_in_every_order():
         assert not one & other
 
 
+def test_a_moved_digit_is_moved_as_a_picture():
+    found = []
+    for order in ("rows", "permuted"):
+        task = ClassifyDigits(order=order, noise=0.0)
+        part = task._labelled(np.arange(64.0)[None].repeat(20, 0) % 16, np.zeros(20, np.int32))
+        xs = jnp.asarray(np.stack(part.xs, axis=1))
+        assert_bitwise(task.prepared({}, xs, None), xs)
+        moved = np.asarray(task.prepared({}, xs, jax.random.key(0)))
+        found.append(task._pixels(part._replace(xs=list(moved.swapaxes(0, 1)))))
+    assert_bitwise(*found)
+    picture, seen = np.arange(64.0).reshape(8, 8) % 16 / 16, set()
+    for digit in found[0].reshape(-1, 8, 8):
+        for down, right in itertools.product((-1, 0, 1), repeat=2):
+            wide = np.pad(picture, 1)[1 - down : 9 - down, 1 - right : 9 - right]
+            seen |= {(down, right)} if (digit == wide).all() else set()
+    assert len(seen) > 5
+
+
 def test_digits_of_a_user(tmp_path):
     task, file = ClassifyDigits(order="permuted"), tmp_path / "digits.csv"
     pixels = [n % 17 for n in range(64)]
@@ -285,14 +303,14 @@ def test_a_table_and_folders_are_read_alike(tmp_path):
         (tmp_path / "texts" / name).mkdir(parents=True)
         (tmp_path / "texts" / name / "1.txt").write_text(text, encoding="utf-8")
     facts = {"classes": ["x", "y"], "symbols": ["o", "é"]}
-    task = ClassifyText(label_column="kind", length=7)
+    task = ClassifyText(label_column="kind", length=7, level="char")
     parts = [task.read(path, facts) for path in (table, tmp_path / "texts")]
     assert_bitwise(parts[0].xs, parts[1].xs)
     assert parts[0].texts == parts[1].texts == ["one, two", "é"]
     assert [xs.tolist() for xs in parts[0].xs] == [[1, 0, 0, 0, 0, 0, 0], [2]]
     assert parts[1].labels.tolist() == [0, 1]
     words = ClassifyText(label_column="kind", level="word")
-    assert words._symbols("it's one-two.") == ["it", "'", "s", "one", "-", "two", "."]
+    assert words._symbols("it's one_two.") == ["it", "'", "s", "one", "_", "two", "."]
 
 
 @pytest.mark.parametrize(
@@ -336,7 +354,7 @@ def test_symbols_are_those_of_the_training_part(tmp_path):
     file = tmp_path / "a.csv"
     rows = [f"{'ab' if n % 2 else 'cd'}{chr(200 + n)},{n % 2}" for n in range(20)]
     file.write_text("\n".join(["text,label", *rows]), encoding="utf-8")
-    task = ClassifyText(text=file)
+    task = ClassifyText(text=file, level="char")
     data = task.data()
     assert data.facts == {"classes": ["0", "1"], "symbols": ["a", "b", "c", "d"]}
     assert {xs[2] for part in data[:3] for xs in part.xs} == {0}
@@ -345,7 +363,7 @@ def test_symbols_are_those_of_the_training_part(tmp_path):
     assert {xs[2] for part in every[1:3] for xs in part.xs} == {0}
     scores = task.baselines(data)
     assert scores["the largest class"] == 50
-    assert scores["logistic regression, bag of 1- to 4-grams"] == 0
+    assert scores["logistic regression, bag of characters, 1- to 4-grams"] == 0
 
 
 def test_a_missing_package_is_an_error_that_says_what_to_install(monkeypatch):
