@@ -438,7 +438,7 @@ LOCATED = rnnjax.attend(GRU, M, attention.location(3, 4))
     (lambda: rnnjax.hold(DECODER.initial_state(PARAMS), 1.0), ValueError,
      r"below the state, found none; what the state holds: memory"),
     (lambda: rnnjax.hold((Held(1.0), Held(2.0)), 3.0), ValueError, r"found 0, 1"),
-], ids=str)  # fmt: skip
+])  # fmt: skip
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()

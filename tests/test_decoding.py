@@ -398,7 +398,7 @@ def beams(**how):
     (lambda: decoding.draw(LOGITS, jax.random.key(0), min_p=1.5), ValueError, r"min_p must be"),
     (lambda: decoding.sample(MODEL, PARAMS, None, FIRST, key=jax.random.key(0), length=1,
                              repetition=0.0), ValueError, r"repetition must be a positive"),
-], ids=str)  # fmt: skip
+])  # fmt: skip
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()
