@@ -63,10 +63,11 @@ class ClassifyText(Classification):
     level: Literal["char", "word"] = "word"
     min_count: int = 2
     length: int = 100
-    embedding_size: int = 64
+    embedding_size: int = 128
     hidden_size: int = 64
     readout: Literal["last", "mean", "max", "attention"] = "max"
     dropout: float = 0.5
+    label_smoothing: float = 0.1
     buckets: int = 4
     steps: int = 1600
     batch_size: int = 128
@@ -143,8 +144,9 @@ class ClassifyText(Classification):
         return self._part(self._read(path), facts, path)
 
     def front(self, facts: Facts) -> tuple[list[rnnjax.Cell], Any]:
-        """A vector for each symbol."""
-        return [rnnjax.embed(len(facts["symbols"]) + 1, self.embedding_size)], rnnjax.tokens()
+        """A vector for each symbol, some of whose features are dropped."""
+        embed = rnnjax.embed(len(facts["symbols"]) + 1, self.embedding_size)
+        return [embed, rnnjax.dropout(self.dropout)], rnnjax.tokens()
 
     def baselines(self, data: Data) -> dict[str, float]:
         """The largest class, and logistic regression of a bag of n-grams."""
