@@ -18,7 +18,7 @@ _OF_TAG = [
     ("the first tag comes from nowhere", "baselines.py", "step[-1] + emission[0]", "emission[0]",
      "likeliest_of_all"),
     ("tags behind the end go on", "baselines.py", "going = (t < lengths)[:, None]",
-     "going = (t <= lengths)[:, None]", "likeliest_of_all"),
+     "going = (t <= lengths)[:, None]", "by_itself"),
     ("an unknown word is a word", "baselines.py",
      "word or pairs.get((shape, ending), shape)", "word", "most_frequent or likeliest_of_all"),
     ("padding is tagged and judged", "task.py", "lengths=batch.lengths)\n    nats",

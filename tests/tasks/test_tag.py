@@ -221,7 +221,7 @@ def test_the_most_frequent_tag_is_counted():
 
 def test_the_bigram_tagger_takes_the_likeliest_of_all_paths():
     rng = np.random.default_rng(0)
-    lengths = rng.integers(1, 6, 30)
+    lengths = rng.integers(1, 7, 30)  # more than are padded alike
     xs = [
         np.stack([rng.integers(0, 4, n), rng.integers(4, 6, n), rng.integers(6, 8, n)], axis=1)
         for n in lengths
@@ -251,6 +251,17 @@ def test_the_bigram_tagger_takes_the_likeliest_of_all_paths():
         assert score(words, tags.tolist()) == pytest.approx(score(words, best))
 
 
+def test_the_bigram_tagger_takes_each_sentence_by_itself():
+    rng = np.random.default_rng(1)
+    lengths = rng.integers(1, 12, 200)
+    targets = [np.cumsum(rng.random(n) < 0.2) % 3 for n in lengths]  # what comes depends on what is
+    words = [np.where(rng.random(len(t)) < 0.4, t, rng.integers(0, 3, len(t))) for t in targets]
+    xs = [np.stack([w, w + 3, w + 6], axis=1).astype(np.int32) for w in words]
+    tagger = BigramTagger.of(xs, targets, size=9, tags=3)
+    alone = [tagger.viterbi([ids], 1.0)[0].tolist() for ids in xs]
+    assert [tags.tolist() for tags in tagger.viterbi(xs, 1.0)] == alone
+
+
 def test_it_learns_what_counting_cannot(tmp_path):
     """A word's tag is that of the word behind it, which a bigram tagger never sees in time."""
     rng = np.random.default_rng(0)
@@ -274,7 +285,8 @@ def test_padding_never_matters():
     task = Tag(hidden_size=4, embedding_size=4)
     vocabulary = Vocabulary(["a", "b"], ["a"], ["a"], ["X", "Y"])
     system = task.system({"python": False, **vocabulary.facts})
-    params = system.init(jax.random.key(0))
-    both = "".join(system.predict(params, "a b\na b a b a a b")).split("\n\n")
-    alone = ["".join(system.predict(params, line)) for line in ("a b", "a b a b a a b")]
+    params = jax.tree.map(lambda x: 3 * x, system.init(jax.random.key(0)))  # of some effect
+    lines = [" ".join("abbaab"[:n]) for n in range(1, 7)]  # more lengths than are padded alike
+    both = "".join(system.predict(params, "\n".join(lines))).split("\n\n")
+    alone = ["".join(system.predict(params, line)) for line in lines]
     assert both == alone

@@ -87,7 +87,9 @@ class BigramTagger(NamedTuple):
         step = np.log(follow / follow.sum(axis=1, keepdims=True))
         found: list[np.ndarray] = [np.empty(0, np.int64)] * len(xs)
         numbers = [np.full(len(ids), n, np.int32) for n, ids in enumerate(xs)]
-        source = sequences([_symbols(ids, self.pairs) for ids in xs], numbers, batch_size=512)
+        source = sequences(
+            [_symbols(ids, self.pairs) for ids in xs], numbers, batch_size=512, buckets=4
+        )
         for batch in source.in_order():
             lengths, emission = batch.lengths, emit[batch.xs]  # [T, B, K]
             score, back = step[-1] + emission[0], []
