@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import math
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 import rnnjax
 from rnnjax._factory import natural, real
 from rnnjax._unroll import valid_steps
+from rnnjax.train.files import needed
 from rnnjax.train.losses import cross_entropy
 from rnnjax.train.plot import figure_type, plot_confusion, tidy
 from rnnjax.train.sources import Bucketed, Sequences, sequences
@@ -327,19 +327,6 @@ def logistic_regression(
 
 
 # --- data -----------------------------------------------------------------------------------------
-
-
-def needed(module: str) -> Any:
-    """A module of the extra `data`, imported when it is needed.
-
-    Raises:
-      ImportError: it is missing; says what to install.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        install = 'pip install "rnnjax[data]"'
-        raise ImportError(f"the data or their baselines need {error.name}: {install}") from error
 
 
 def coded(names: Sequence[str], classes: Sequence[str], what: Any) -> np.ndarray:

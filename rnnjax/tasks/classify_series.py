@@ -22,9 +22,9 @@ from rnnjax.tasks._classify import (
     held_out,
     logistic_regression,
     majority,
-    needed,
     wrong,
 )
+from rnnjax.train.files import needed
 from rnnjax.train.task import Data, Facts
 
 Array = jax.Array

@@ -26,8 +26,8 @@ from rnnjax.tasks._classify import (
     held_out,
     logistic_regression,
     majority,
-    needed,
 )
+from rnnjax.train.files import needed
 from rnnjax.train.task import Data, Facts
 
 PACKAGES = "asyncio email http importlib logging multiprocessing unittest xml".split()

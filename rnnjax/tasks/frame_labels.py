@@ -17,6 +17,7 @@ import rnnjax
 from rnnjax._factory import natural, non_negative
 from rnnjax.cells._common import convolved, rows
 from rnnjax.cells.linear import LinearParams
+from rnnjax.train.files import needed
 from rnnjax.train.losses import binary_cross_entropy, cross_entropy
 from rnnjax.train.plot import figure_type, tidy
 from rnnjax.train.sources import Generated, generated
@@ -360,12 +361,7 @@ def _draw_strip(axes: Any, lines: dict[str, np.ndarray]) -> None:
 @functools.cache
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """The handwritten digits of scikit-learn: [1797, 8, 8] in [0, 1], and what they are."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise ImportError(
-            f'the digits are in scikit-learn: {error}: pip install "rnnjax[data]"'
-        ) from error
+    load_digits = needed("sklearn.datasets").load_digits
     images, labels = (np.asarray(part) for part in load_digits(return_X_y=True))
     return (images.reshape(-1, DIGIT, DIGIT) / 16).astype(np.float32), labels.astype(np.int32)
 

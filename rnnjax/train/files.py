@@ -1,8 +1,10 @@
-"""A user's files: read whole, or one error that says what is wrong."""
+"""What lies outside: a user's files, and packages with data; or one error that says what to do."""
 
 from __future__ import annotations
 
+import importlib
 import pathlib
+from typing import Any
 
 
 def read_utf8(path: str | pathlib.Path) -> str:
@@ -32,3 +34,16 @@ def read_utf8(path: str | pathlib.Path) -> str:
     if not text.strip():
         raise ValueError(f"{path} is empty")
     return text
+
+
+def needed(module: str) -> Any:
+    """A module of the extra `data`, imported when it is needed.
+
+    Raises:
+      ImportError: it is missing; says what to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        install = 'pip install "rnnjax[data]"'
+        raise ImportError(f"the data or their baselines need {error.name}: {install}") from error

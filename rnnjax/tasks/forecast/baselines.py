@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from rnnjax.tasks.forecast.scores import filled, mase
-from rnnjax.tasks.forecast.series import Part, needed
+from rnnjax.tasks.forecast.series import Part
+from rnnjax.train.files import needed
 
 # Orders of ARIMA (p, d, q), and of its season (P, D, Q). AR(9) is what sunspots are known to take.
 PLAIN = (((9, 0, 0), (0, 0, 0)), ((2, 0, 1), (0, 0, 0)), ((0, 1, 1), (0, 0, 0)))

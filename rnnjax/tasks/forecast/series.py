@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnnjax.sequences import pad
-from rnnjax.train.files import read_utf8
+from rnnjax.train.files import needed, read_utf8
 
 INSTALL = 'pip install "rnnjax[data]"'
 M1 = "aeon/datasets/data/m1_yearly_dataset/m1_yearly_dataset.tsf"
@@ -80,18 +80,6 @@ class Known(NamedTuple):
 def _statsmodels(name: str) -> Any:
     """A data set of statsmodels, as pandas has it."""
     return needed("statsmodels.api").datasets.__dict__[name].load_pandas().data
-
-
-def needed(module: str) -> Any:
-    """A module of the extra `data`.
-
-    Raises:
-      ImportError: it is missing; says what to install.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(f"the data or their baselines need {error.name}: {INSTALL}") from error
 
 
 def _one(name: str, times: Sequence[Any], values: Any) -> Panel:

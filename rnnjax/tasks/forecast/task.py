@@ -17,7 +17,8 @@ from rnnjax.tasks.forecast.baselines import forecasts
 from rnnjax.tasks.forecast.model import LEVELS, MEDIAN, Forecaster, Windows
 from rnnjax.tasks.forecast.picture import draw_panel, draw_series
 from rnnjax.tasks.forecast.scores import mase, naive_scale, scores
-from rnnjax.tasks.forecast.series import KNOWN, Panel, Part, needed, read_csv, read_tsf
+from rnnjax.tasks.forecast.series import KNOWN, Panel, Part, read_csv, read_tsf
+from rnnjax.train.files import needed
 from rnnjax.train.sources import Examples, examples
 from rnnjax.train.task import Data, Facts, System, Task
 
