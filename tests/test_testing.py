@@ -48,6 +48,7 @@ def test_no_factory_is_forgotten():
     tested |= {name.partition("-")[0] for name in TRANSFORMATIONS}  # tests/combine/test_kit.py
     tested |= {known.cell._recipe[0].__name__ for known in KNOWN.values()}
     tested |= {"teacher_forcing", "scheduled_sampling"}  # below
+    tested |= {"attend", "attend_after"}  # test_attention.py
     assert tested >= EXPORTED
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,6 @@ import numpy as np
 import pytest
 from oracles import assert_bitwise
 
-from rnnjax.tasks import _classify
 from rnnjax.tasks._classify import Labelled, attended, figures, held_out, majority
 from rnnjax.tasks.classify_digits import ClassifyDigits
 from rnnjax.tasks.classify_series import ClassifySeries, read_series, warped
@@ -367,6 +367,6 @@ def test_symbols_are_those_of_the_training_part(tmp_path):
 
 
 def test_a_missing_package_is_an_error_that_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(_classify.importlib.sys.modules, "sklearn.datasets", None)
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(ImportError, match=r'pip install "rnnjax\[data\]"'):
         ClassifyDigits().data()
