@@ -91,12 +91,14 @@ PAGES = {
     "classify-digits": (
         "Handwritten digits, pixel by pixel",
         "Of 450 of scikit-learn's 1,797 digits, a quarter of each class; the baselines see all 64\n"
-        "pixels at once.",
+        "pixels at once. Four settings were judged on these digits before this one was kept (4.2,\n"
+        "2.9 and 2.9 % wrong), so the figure flatters a little. The run shared its two cores.",
     ),
     "classify-text": (
         "Which package of the standard library a line is from",
         "Of lines in blocks of twenty that no other part has a line of; a line that two packages\n"
-        "have is left out.",
+        "have is left out. Two settings were judged on these lines; the other had 20.65 % wrong.\n"
+        "The run shared its two cores.",
     ),
 }
 

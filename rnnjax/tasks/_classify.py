@@ -67,6 +67,8 @@ class Classification(Task):
     metric: ClassVar[str] = WRONG
     # What one example is, and what several are.
     thing: ClassVar[tuple[str, str]] = ("sequence", "sequences")
+    # How high its sketch stands in the picture.
+    height: ClassVar[float] = 2.3
 
     cell: Literal["elman", "lstm", "gru"] = "lstm"
     hidden_size: int = 64
@@ -223,8 +225,8 @@ class Classification(Task):
         assert told is not None
         found = told(params, part)
         given, sure = found.argmax(axis=1), np.exp(found.max(axis=1))
-        figure = figure_type()(figsize=(11, 7.5), layout="constrained")
-        above, below = figure.subfigures(2, 1, height_ratios=[2.2, 1])
+        figure = figure_type()(figsize=(11, 5.2 + self.height), layout="constrained")
+        above, below = figure.subfigures(2, 1, height_ratios=[5.2, self.height])
         left, right = above.subplots(1, 2, width_ratios=[1.15, 1])
         counts = np.zeros((len(classes), len(classes)), int)
         np.add.at(counts, (part.labels, given), 1)

@@ -56,6 +56,7 @@ class ClassifyText(Classification):
     about: ClassVar[str] = "say which class a text is of: a topic, a mood, where a line is from"
     data_about: ClassVar[str] = "real; lines of the standard library, or any .csv or folders"
     thing: ClassVar[tuple[str, str]] = ("text", "texts")
+    height: ClassVar[float] = 1.4
 
     text: pathlib.Path | None = None
     text_column: str = "text"
@@ -176,7 +177,7 @@ class ClassifyText(Classification):
     def sketch(self, axes: Any, part: Labelled, row: int) -> None:
         """The beginning of the text."""
         text = " ".join((part.texts or [])[row].split())
-        lines = textwrap.wrap(text[:130], 22, break_long_words=True)
+        lines = textwrap.wrap(text[:126], 21)
         shown = "\n".join(lines).replace("$", r"\$")
         axes.text(0, 1, shown, va="top", family="monospace", fontsize=7.5, transform=axes.transAxes)
         axes.set_axis_off()
