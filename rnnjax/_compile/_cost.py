@@ -161,17 +161,13 @@ class Estimate:
         least = min(seconds.values())
         return next(block for block in blocks if seconds[block] <= _EQUAL * least)
 
-    def better_plainly(self, block: int | None) -> tuple[bool, bool]:
-        """Whether plain scan is better than stages: forward alone, and with the gradient.
+    def better_plainly(self, block: int | None) -> bool:
+        """Whether plain scan is better than stages, forward or with the gradient.
 
         Without a product there is nothing to go by.
         """
-        products = bool(self.moved or self.looped)
-        forward, gradient = (
-            products and a > WORSE * b
-            for a, b in zip(self.stages(block), self.plain(), strict=True)
-        )
-        return forward, gradient
+        pairs = zip(self.stages(block), self.plain(), strict=True)
+        return bool(self.moved or self.looped) and any(a > WORSE * b for a, b in pairs)
 
 
 def _passed(per_step: int, length: int, block: int) -> float:

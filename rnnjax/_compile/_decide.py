@@ -38,7 +38,6 @@ class Decision:
       save: `all` or `states`.
       block: Steps per block, or None.
       why: Why.
-      plain_alone: Whether plain `lax.scan` runs where no derivative is taken.
     """
 
     schedule: Schedule | None
@@ -46,7 +45,6 @@ class Decision:
     save: str
     block: int | None
     why: str
-    plain_alone: bool = False
 
 
 def decide(traced: Traced, options: Options) -> Decision:
@@ -68,7 +66,7 @@ def decide(traced: Traced, options: Options) -> Decision:
     if any(map(has_backward_rule, fixed)):
         # Done once, the rule would see the sum of what each step hands back, not each of them.
         return plain("a backward rule of its own on what is the same at every step")
-    block, save, reasons, alone = options.block, options.save, [], False
+    block, save, reasons = options.block, options.save, []
     if not (timed and _is_sized(traced)):
         # A program for any size: what needs none is right for all.
         save = "all" if save == "auto" else save
@@ -81,18 +79,13 @@ def decide(traced: Traced, options: Options) -> Decision:
         estimate = Estimate(found, traced.length, options.mapped, defer)
         block, size = _block(found, estimate, save)
         reasons.insert(0, size)
-        if on_cpu() and options.chooses:
-            alone, either = estimate.better_plainly(block)
-            if either:
-                return plain("stages would take longer")
-            if alone:
-                reasons.append("plain lax.scan where there is no derivative")
+        if on_cpu() and options.chooses and estimate.better_plainly(block):
+            return plain("stages would take longer")
     if block is not None and block >= traced.length:
         block = None
     if save == "all" and options.block in ("auto", None) and _nothing_gained(found, defer):
         return plain("nothing can leave the loop")
-    why = ", ".join(filter(None, reasons)) or "as asked"
-    return Decision(found, defer, save, block, why, alone)
+    return Decision(found, defer, save, block, ", ".join(filter(None, reasons)) or "as asked")
 
 
 def _is_sized(traced: Traced) -> bool:

@@ -48,16 +48,16 @@ def deferred(schedule: Schedule, stage: Stage, clock: Clock) -> LoopRunner:
 
     def rule(primals: tuple[Values, ...], tangents: tuple[Values, ...]) -> tuple[Any, Any]:
         weights, consts, carry, xs = primals
-        d_weights, d_consts, d_carry, d_xs = map(nonzero, tangents)
+        d_weights, d_consts, d_carry, d_xs = map(_nonzero, tangents)
         # What is added to a product arrives with what its weight adds: one array, not one a gate.
         arriving = {i: _arriving(loop, i, d_consts, d_xs) for i in d_weights}
 
         def tapped(consts_: Any, carry_: Any, xs_: Any, taps_: Values) -> Any:
             return loop.run(
                 weights,
-                updated(consts, consts_),
-                updated(carry, carry_),
-                updated(xs, xs_),
+                _updated(consts, consts_),
+                _updated(carry, carry_),
+                _updated(xs, xs_),
                 dict(zip(map(loop.out, d_weights), taps_, strict=True)),
                 list(d_weights),
             )
@@ -97,10 +97,10 @@ def _arriving(
     return found
 
 
-def nonzero(tangents: Values) -> dict[int, Any]:
+def _nonzero(tangents: Values) -> dict[int, Any]:
     """The tangents that are not known to be zero, by their place."""
     return {i: d for i, d in enumerate(tangents) if not isinstance(d, SymbolicZero)}
 
 
-def updated(values: Values, changes: dict[int, Any]) -> list[Any]:
+def _updated(values: Values, changes: dict[int, Any]) -> list[Any]:
     return [changes.get(i, value) for i, value in enumerate(values)]

@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._compile import _defer, _plain
-from rnnjax._compile._decide import Decision, decide
+from rnnjax._compile._decide import decide
 from rnnjax._compile._jax import understood
 from rnnjax._compile._mapped import mapped_rows
 from rnnjax._compile._memory import remembered
 from rnnjax._compile._options import Options
 from rnnjax._compile._run import Clock, blocks, invariants, steps
 from rnnjax._compile._static import Static, Step
-from rnnjax._compile._trace import Traced, Values, trace
+from rnnjax._compile._trace import Values, trace
 
 
 def scan(
@@ -64,8 +64,8 @@ def scan(
         block and recomputes the rest. `auto` is `all` up to 2 GiB.
       block: How many steps go through all the stages together: less memory, and arrays that stay
         in cache. None means all of them; `auto` is all of them but for long sequences on a CPU, or
-        with `states`; and there what gains nothing by stages is left to `lax.scan`, altogether or
-        where no derivative is taken. `plan` shows the choice, and why.
+        with `states`; and there what gains nothing by stages is left to `lax.scan`. `plan` shows
+        the choice, and why.
       backward: `deferred` weight gradients (`auto` takes them), or `autodiff` of the same loops.
       mapped: How many of this call `jax.vmap` runs at once, where it stands outside a `jax.jit` and
         cannot be seen from here; blocks and memory are chosen for all of them.
@@ -114,17 +114,9 @@ def _scan(
     step = static.bound(get())
     traced = trace(step, params, state, xs, options.length, options.reverse, options.loop_unroll)
     decision = decide(traced, options)
-    run = _stages(traced, decision)
-    if decision.plain_alone:
-        run = _by_direction(functools.partial(traced.run, None), run)
-    return run(params, state, xs)
-
-
-def _stages(traced: Traced, decision: Decision) -> Callable[..., Any]:
-    """What runs the traced call as it was decided."""
     schedule = decision.schedule
     if schedule is None:
-        return functools.partial(traced.run, None)
+        return traced.run(None, params, state, xs)
     loop_runner = _defer.deferred if decision.defer else _defer.plain
 
     def body(fixed: Values, init: Values, xs: Values) -> Values:
@@ -140,31 +132,4 @@ def _stages(traced: Traced, decision: Decision) -> Callable[..., Any]:
         carry, ys = blocks(run, clock, decision.block, init, xs)
         return [*carry[:state], *ys]
 
-    return functools.partial(traced.run, body)
-
-
-def _by_direction(alone: Callable[..., Any], derived: Callable[..., Any]) -> Callable[..., Any]:
-    """One function that runs as `alone`, but where a derivative is taken as `derived`.
-
-    Both are the same function of their arguments.
-    """
-
-    def run(*args: Any) -> Any:
-        leaves, tree = jax.tree.flatten(args)
-
-        @jax.custom_jvp
-        def chosen(leaves: Values) -> Any:
-            return alone(*tree.unflatten(leaves))
-
-        def rule(primals: tuple[Values], tangents: tuple[Values]) -> tuple[Any, Any]:
-            moving = _defer.nonzero(tangents[0])
-
-            def moved(some: dict[int, Any]) -> Any:
-                return derived(*tree.unflatten(_defer.updated(primals[0], some)))
-
-            return jax.jvp(moved, ({i: primals[0][i] for i in moving},), (moving,))
-
-        chosen.defjvp(rule, symbolic_zeros=True)
-        return chosen(leaves)
-
-    return run
+    return traced.run(body, params, state, xs)

@@ -27,20 +27,6 @@ _OF_CHOICES = "tests/compile/test_choice.py"
 
 MUTANTS = [
     (
-        "compiler: the derivative is that of the plain program",
-        _file("scan"),
-        "return derived(*tree",
-        "return alone(*tree",
-        (_OF_CHOICES, "-k", "plainly_alone"),
-    ),
-    (
-        "compiler: a derivative for the first argument alone, in programs of two",
-        _file("scan"),
-        "moving = _defer.nonzero(tangents[0])",
-        "moving = dict([*_defer.nonzero(tangents[0]).items()][:1])",
-        (_OF_CHOICES, "-k", "same_function"),
-    ),
-    (
         "compiler: options do not keep plain scan away",
         _file("decide"),
         "on_cpu() and options.chooses",
@@ -50,9 +36,9 @@ MUTANTS = [
     (
         "compiler: plain scan is no candidate",
         _file("cost"),
-        "products and a > WORSE * b",
-        "False",
-        (_OF_CHOICES, "-k", "small_steps or plainly_alone"),
+        "and any(a > WORSE * b for a, b in pairs)",
+        "and False",
+        (_OF_CHOICES, "-k", "small_steps or each_row"),
     ),
     (
         "compiler: a shorter last block costs nothing",
@@ -164,7 +150,7 @@ MUTANTS = [
     (
         "compiler: no gradient for what a loop reads at every step",
         _file("defer"),
-        "updated(consts, consts_)",
+        "_updated(consts, consts_)",
         "consts",
         _named("leaky"),
     ),
