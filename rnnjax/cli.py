@@ -300,14 +300,9 @@ def print_plan(cell: Cell, params: Any, xs: Any) -> None:
 
 def _said(words: str) -> str:
     """What a user said, or for - what the standard input has."""
-    if words != "-":
-        return words
-    try:
-        return sys.stdin.buffer.read().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"the standard input is not UTF-8: {error.reason} at byte {error.start}"
-        ) from None
+    from rnnjax.train.files import decoded
+
+    return words if words != "-" else decoded("the standard input", sys.stdin.buffer.read())
 
 
 def _out() -> TextIO:

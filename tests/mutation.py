@@ -494,7 +494,7 @@ FAULTS = [
     ),
     Fault(
         "text: a byte order mark is a symbol",
-        "rnnjax/tasks/language_model/corpora.py",
+        "rnnjax/train/files.py",
         '.removeprefix("\\N{ZERO WIDTH NO-BREAK SPACE}")',
         "",
         ("tests/tasks/language_model/test_vocabulary.py", "-k", "byte_order_mark"),

@@ -27,7 +27,7 @@ from rnnjax.tasks._classify import (
     logistic_regression,
     majority,
 )
-from rnnjax.train.files import needed
+from rnnjax.train.files import needed, read_verbatim
 from rnnjax.train.task import Data, Facts
 
 PACKAGES = "asyncio email http importlib logging multiprocessing unittest xml".split()
@@ -186,18 +186,9 @@ class ClassifyText(Classification):
 # --- files ----------------------------------------------------------------------------------------
 
 
-def _decoded(path: pathlib.Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from None
-
-
 def _table(path: pathlib.Path, text_column: str, label_column: str) -> Iterator[tuple[str, str]]:
     """The texts of a .csv file and their classes; ValueError where it will not do."""
-    table = csv.DictReader(io.StringIO(_decoded(path), newline=""), strict=True)
+    table = csv.DictReader(io.StringIO(read_verbatim(path), newline=""), strict=True)
     try:
         columns = list(table.fieldnames or [])
         for flag, column in (("--text-column", text_column), ("--label-column", label_column)):
@@ -233,7 +224,7 @@ def _folders(path: pathlib.Path) -> Iterator[tuple[str, str]]:
         if not files:
             raise ValueError(f"{folder} has no texts in it: put some there, or take it away")
         for file in files:
-            text = _decoded(file)
+            text = read_verbatim(file)
             if not text.strip():
                 raise ValueError(f"{file} is empty: leave it out")
             yield text, folder.name

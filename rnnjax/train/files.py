@@ -3,8 +3,26 @@
 from __future__ import annotations
 
 import importlib
+import io
 import pathlib
 from typing import Any
+
+
+def decoded(what: object, data: bytes, hint: str = "") -> str:
+    """The text of UTF-8 without its byte order mark; ValueError with the byte where it is not."""
+    try:
+        return data.decode("utf-8").removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
+    except UnicodeDecodeError as error:
+        where = f"{error.reason} at byte {error.start}"
+        raise ValueError(f"{what} is not UTF-8: {where}{hint}") from None
+
+
+def read_verbatim(path: pathlib.Path, hint: str = "") -> str:
+    """The text of a UTF-8 file, its ends of lines as they are; ValueError if it cannot be read."""
+    try:
+        return decoded(path, path.read_bytes(), hint)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def read_utf8(path: str | pathlib.Path) -> str:
@@ -21,16 +39,9 @@ def read_utf8(path: str | pathlib.Path) -> str:
         UTF-8 (the message has the byte).
     """
     path = pathlib.Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist") from None
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not UTF-8: {error.reason} at byte {error.start}: save it as UTF-8"
-        ) from None
+    if not path.exists():
+        raise ValueError(f"{path} does not exist")
+    text = io.StringIO(read_verbatim(path, ": save it as UTF-8"), newline=None).read()
     if not text.strip():
         raise ValueError(f"{path} is empty")
     return text

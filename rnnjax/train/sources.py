@@ -325,6 +325,7 @@ class Bucketed(NamedTuple):
       batch_size: B.
       seed: what the orders are drawn by.
       groups: the padded lengths, and which sequences are padded to each.
+      starts: of every batch of a pass its group, and where in it the batch starts.
     """
 
     xs: list[np.ndarray]
@@ -332,6 +333,7 @@ class Bucketed(NamedTuple):
     batch_size: int
     seed: int
     groups: list[tuple[int, np.ndarray]]
+    starts: list[tuple[int, int]]
 
     @property
     def axes(self) -> Sequences:
@@ -342,30 +344,21 @@ class Bucketed(NamedTuple):
     @property
     def steps_per_pass(self) -> int:
         """How many batches take every sequence exactly once."""
-        return len(self._starts)
+        return len(self.starts)
 
     def batch(self, step: int) -> Sequences:
         """The `Sequences` of a training step."""
         turn, index = divmod(step, self.steps_per_pass)
-        which, start = self._starts[_shuffled(self.steps_per_pass, self.seed, turn)[index]]
+        which, start = self.starts[_shuffled(self.steps_per_pass, self.seed, turn)[index]]
         length, rows = self.groups[which]
         order = np.random.default_rng((self.seed, turn, which)).permutation(rows)
         return self._padded(length, order[start : start + self.batch_size])
 
     def in_order(self) -> Iterator[Sequences]:
         """Every sequence once, for evaluation: bucket by bucket, shortest first."""
-        for which, start in self._starts:
+        for which, start in self.starts:
             length, rows = self.groups[which]
             yield self._padded(length, rows[start : start + self.batch_size])
-
-    @property
-    def _starts(self) -> list[tuple[int, int]]:
-        """The group of every batch of a pass, and where in it the batch starts."""
-        return [
-            (which, start)
-            for which, (_, rows) in enumerate(self.groups)
-            for start in range(0, len(rows), self.batch_size)
-        ]
 
     def _padded(self, length: int, rows: np.ndarray) -> Sequences:
         missing = self.batch_size - len(rows)
@@ -438,7 +431,12 @@ def sequences(
                 raise ValueError(f"targets[{n}] has {len(target)} steps, xs[{n}] has {length}")
     # At least one step: a loss of none is an error.
     groups = [(max(length, 1), rows) for length, rows in bucket(lengths, buckets)]
-    return Bucketed(arrays, targets, batch_size, seed, groups)
+    starts = [
+        (which, start)
+        for which, (_, rows) in enumerate(groups)
+        for start in range(0, len(rows), batch_size)
+    ]
+    return Bucketed(arrays, targets, batch_size, seed, groups, starts)
 
 
 def _alike(what: str, sequences: Sequence[Any]) -> list[np.ndarray]:

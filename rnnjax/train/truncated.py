@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,10 +11,10 @@ import jax.numpy as jnp
 
 from rnnjax._dtypes import at_least_float32
 from rnnjax._factory import natural, one_of
+from rnnjax.train.step import Loss
 
 Array = jax.Array
 PyTree = Any
-Loss = Callable[[PyTree, PyTree, PyTree, Array], tuple[Array, tuple[PyTree, dict[str, Array]]]]
 
 
 def truncated(

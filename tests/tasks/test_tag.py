@@ -178,6 +178,9 @@ def test_a_file_that_cannot_be_read_is_one_error(tmp_path):
     (tmp_path / "latin").write_bytes("é X".encode("latin-1"))
     with pytest.raises(ValueError, match=r"not UTF-8: .* at byte 0"):
         Tag(conll=tmp_path / "latin").data()
+    (tmp_path / "marked").write_bytes("\ufeffa".encode() + b"\xff")  # the place is the file's
+    with pytest.raises(ValueError, match="not UTF-8: invalid start byte at byte 4"):
+        Tag(conll=tmp_path / "marked").data()
     (tmp_path / "other").write_text("a X\nb Q\n")
     facts = {"python": False, **Vocabulary([], [], [], ["X", "Y"]).facts}
     with pytest.raises(ValueError, match=r"the tag 'Q' is none of the model's, which are X, Y"):

@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from rnnjax.train.files import read_verbatim
+
 # Left out of the standard library: its tests, what a distribution may or may not install, and
 # tables that are data rather than code.
 _LEFT_OUT = {
@@ -97,7 +99,7 @@ def _library_sources() -> Iterator[tuple[str, str]]:
         raise ValueError(f"no Python sources in {root}: pass a text of your own")
     for name in sorted(names, key=_hash):
         try:
-            yield name, _decode(names[name])
+            yield name, read_verbatim(names[name])
         except ValueError:  # one or two sources are not UTF-8, on purpose
             continue
 
@@ -132,32 +134,17 @@ def _read_files(path: pathlib.Path) -> dict[str, str]:
             for file in sorted(path.rglob("*"))
             if file.is_file() and not any(p.startswith(".") for p in file.relative_to(path).parts)
         ]
-        texts = {file.relative_to(path).as_posix(): _decode(file) for file in files}
+        texts = {file.relative_to(path).as_posix(): read_verbatim(file) for file in files}
         texts = {name: text for name, text in texts.items() if text}
         if not texts:
             raise ValueError(f"{path} has no files with text in it")
         return texts
     if not path.exists():
         raise ValueError(f"{path} does not exist")
-    text = _decode(path)
+    text = read_verbatim(path)
     if not text:
         raise ValueError(f"{path} is empty")
     return {path.name: text}
-
-
-def _decode(path: pathlib.Path) -> str:
-    try:
-        return decoded(path, path.read_bytes())
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def decoded(what: object, data: bytes) -> str:
-    """The text of UTF-8 without its byte order mark; ValueError with the byte where it is not."""
-    try:
-        return data.decode("utf-8").removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{what} is not UTF-8: {error.reason} at byte {error.start}") from None
 
 
 def _split_files(texts: dict[str, str]) -> Text:
