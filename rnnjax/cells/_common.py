@@ -39,16 +39,21 @@ def hidden_state(*sizes: int) -> StateFn:
     return initial_state
 
 
-def lstm_state(*sizes: int) -> StateFn:
-    """The initial state of cells that carry h and c."""
-    zeros = hidden_state(*sizes)
+def zero_state(kind: Callable[..., Any], **sizes: int | tuple[int, ...]) -> StateFn:
+    """The initial state of cells that carry several arrays: `kind(**zeros)`, each [*B, *sizes]."""
+    zeros = {k: hidden_state(*((n,) if isinstance(n, int) else n)) for k, n in sizes.items()}
 
     def initial_state(
         params: Any, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
-    ) -> LSTMState:
-        return LSTMState(h=zeros(params, batch_shape), c=zeros(params, batch_shape))
+    ) -> Any:
+        return kind(**{k: zero(params, batch_shape) for k, zero in zeros.items()})
 
     return initial_state
+
+
+def lstm_state(*sizes: int) -> StateFn:
+    """The initial state of cells that carry h and c."""
+    return zero_state(LSTMState, h=sizes, c=sizes)
 
 
 def lstm_weights(
@@ -272,18 +277,6 @@ def per_feature(name: str, numbers: float | tuple[float, ...], features: int, dt
     return jnp.broadcast_to(jnp.asarray(numbers, dtype), features)
 
 
-def zero_state(kind: Callable[..., Any], **sizes: int) -> StateFn:
-    """The initial state of cells that carry several vectors: `kind(**zeros)`, each [*B, size]."""
-
-    def initial_state(
-        params: Any, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
-    ) -> Any:
-        dtype = params.w_x.dtype
-        return kind(**{k: jnp.zeros((*batch_shape, size), dtype) for k, size in sizes.items()})
-
-    return initial_state
-
-
 Method = Annotated[Literal["euler", "exponential"], one_of("euler", "exponential")]
 
 
@@ -326,7 +319,7 @@ def antisymmetric_part(w: Array, gamma: float) -> Array:
 
 
 def complex_state(hidden_size: int) -> StateFn:
-    """The same of complex numbers, of float32 or better: there are none in half precision."""
+    """Complex zeros [*B, H], of float32 or better: there are none in half precision."""
     zeros = hidden_state(2 * hidden_size)
 
     def initial_state(

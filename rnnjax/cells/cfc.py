@@ -13,11 +13,11 @@ from rnnjax.cells._common import (
     Activation,
     as_function,
     flag,
+    hidden_state,
     label,
     rows,
     timed,
     timed_spec,
-    zero_state,
 )
 from rnnjax.initializers import Init, preset
 
@@ -119,7 +119,7 @@ def cfc(
     return Cell(
         name=name,
         init=init_params,
-        initial_state=zero_state(lambda h: h, h=hidden_size),
+        initial_state=hidden_state(hidden_size),
         step=step,
         x_ndims=(1, 0),
         output_of=lambda h: h,

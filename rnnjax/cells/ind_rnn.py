@@ -12,11 +12,11 @@ from rnnjax._factory import Size, cell_factory
 from rnnjax.cells._common import (
     Activation,
     as_function,
+    hidden_state,
     label,
     rows,
     vector,
     vector_spec,
-    zero_state,
 )
 from rnnjax.initializers import Init, preset
 
@@ -92,7 +92,7 @@ def ind_rnn(hidden_size: Size, *, activation: Activation = "relu", init: Init = 
     return Cell(
         name=name,
         init=init_params,
-        initial_state=zero_state(lambda h: h, h=hidden_size),
+        initial_state=hidden_state(hidden_size),
         step=step,
         output_of=lambda h: h,
     )
