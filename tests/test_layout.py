@@ -100,7 +100,7 @@ CELLS = [path for path in FILES if path.parent.name == "cells" and not path.stem
 def test_a_cell_is_one_short_file_that_imports_no_cell(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) < 150
     cells = {f"rnnjax.cells.{cell.stem}" for cell in CELLS} | {"rnnjax.cells"}
-    for module in imports(path):  # `_common` is shared
+    for module in imports(path):  # `_common` and its like are shared
         assert module not in cells
         assert not any(module.startswith(f"{cell}.") for cell in cells - {"rnnjax.cells"})
 

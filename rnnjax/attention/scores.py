@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from rnnjax._cell import Array, PyTree
 from rnnjax._factory import Size, cell_factory
 from rnnjax.attention._score import Memory, Score, softmax
-from rnnjax.cells._common import convolved, rows
+from rnnjax.cells._common import rows
+from rnnjax.cells._grid import convolved
 from rnnjax.initializers import Initializers
 
 

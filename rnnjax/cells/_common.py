@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,6 @@ import numpy as np
 
 from rnnjax._cell import Array, StateFn, as_spec
 from rnnjax._dtypes import at_least_float32
-from rnnjax._factory import natural, one_of
 from rnnjax.initializers import Initializers
 
 
@@ -115,7 +113,7 @@ def label(value: str | Callable[[Array], Array]) -> str:
     return value if isinstance(value, str) else getattr(value, "__name__", repr(value))
 
 
-def _array_spec(name: str, x_spec: Any) -> jax.ShapeDtypeStruct:
+def array_spec(name: str, x_spec: Any) -> jax.ShapeDtypeStruct:
     x_spec = as_spec(x_spec)
     if not hasattr(x_spec, "shape"):
         raise TypeError(
@@ -133,7 +131,7 @@ def vector_spec(name: str, x_spec: Any) -> tuple[int, Any]:
       TypeError: the spec is not floating, or not of one array.
       ValueError: the spec is not of one axis.
     """
-    x_spec = _array_spec(name, x_spec)
+    x_spec = array_spec(name, x_spec)
     if len(x_spec.shape) != 1:
         raise ValueError(f"{name} needs vectors as inputs, got shape {list(x_spec.shape)} a step")
     return x_spec.shape[0], x_spec.dtype
@@ -191,71 +189,6 @@ def normalised(x: Array, gain: Array, *splits: int) -> Array:
     return rows(gain, x) * jnp.concatenate(parts, axis=-1).astype(x.dtype)
 
 
-def _shape(what: str, value: Any) -> tuple[int, ...]:
-    if not isinstance(value, tuple) or not 1 <= len(value) <= 3:
-        raise TypeError(f"{what} must be a tuple of 1, 2 or 3 sizes, got {value!r}")
-    return tuple(natural(what, size, least=1) for size in value)
-
-
-def _kernel(what: str, value: Any) -> int | tuple[int, ...]:
-    return _shape(what, value) if isinstance(value, tuple) else natural(what, value, least=1)
-
-
-# The sizes of a line, an image or a volume; those of a kernel over it, or one for all axes.
-Shape = Annotated[tuple[int, ...], _shape]
-Kernel = Annotated[int | tuple[int, ...], _kernel]
-
-
-def window_of(name: str, kernel: int | tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The sizes of a kernel, one for each axis of `shape`."""
-    window = kernel if isinstance(kernel, tuple) else (kernel,) * len(shape)
-    if len(window) != len(shape):
-        raise ValueError(f"{name}: kernel must have {len(shape)} sizes as shape has, got {kernel}")
-    return window
-
-
-def grid_spec(name: str, x_spec: Any, shape: tuple[int, ...]) -> tuple[int, Any]:
-    """Features and floating dtype of the spec of an input [*S, D].
-
-    Raises:
-      TypeError: the spec is not floating, or not of one array.
-      ValueError: the spec is of another shape.
-    """
-    x_spec = _array_spec(name, x_spec)
-    if x_spec.shape[:-1] != shape:
-        got = f"{list(x_spec.shape)} a step: pass a jax.ShapeDtypeStruct"
-        raise ValueError(f"{name} needs inputs of shape {[*shape, 'features']}, got {got}")
-    return x_spec.shape[-1], x_spec.dtype
-
-
-def convolved(
-    name: str, x: Array, w: Array, window: tuple[int, ...], shape: tuple[int, ...]
-) -> Array:
-    """x [*B, *S, D] with a kernel w [*K, D, O], kept as a matrix [K D, O]: [*B, *S, O].
-
-    Zeros stand around x. As in all networks it is a correlation: the kernel is not turned around.
-
-    Raises:
-      TypeError: x is not floating.
-      ValueError: x is of another shape than S, or has another number of features than w expects.
-    """
-    check_floating(name, x)
-    axes = len(shape)
-    expected = [*shape, len(w) // math.prod(window)]
-    batch, one = x.shape[: -axes - 1], x.shape[-axes - 1 :]
-    if list(one) != expected:
-        raise ValueError(f"{name}: a step of xs has shape {list(one)}, expected {expected}")
-    space = "DHW"[-axes:]
-    y = jax.lax.conv_general_dilated(
-        x.reshape(math.prod(batch), *one).astype(w.dtype),
-        w.reshape(*window, -1, w.shape[-1]),
-        window_strides=(1,) * axes,
-        padding="SAME",
-        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
-    )
-    return y.reshape(*batch, *y.shape[1:])
-
-
 def _per_feature(what: str, value: Any) -> float | tuple[float, ...]:
     try:
         numbers = np.asarray(value, float)
@@ -275,42 +208,6 @@ def per_feature(name: str, numbers: float | tuple[float, ...], features: int, dt
     if isinstance(numbers, tuple) and len(numbers) != features:
         raise ValueError(f"{name} was made for {len(numbers)} features, the inputs have {features}")
     return jnp.broadcast_to(jnp.asarray(numbers, dtype), features)
-
-
-Method = Annotated[Literal["euler", "exponential"], one_of("euler", "exponential")]
-
-
-def approach(method: str, ratio: Array) -> Array:
-    """What part of the way a leaky unit goes in a time of dt / τ = ratio."""
-    return ratio if method == "euler" else -jnp.expm1(-ratio)
-
-
-def _timed(name: str, x: Any) -> tuple[Any, Any]:
-    if not isinstance(x, tuple) or len(x) != 2:
-        what = type(x).__name__
-        raise TypeError(
-            f"{name} needs pairs (x_t, dt_t), dt_t the time since x_{{t-1}}, got {what}"
-        )
-    dtype = getattr(x[1], "dtype", None)
-    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(f"{name} needs floating-point dt, got {dtype or type(x[1]).__name__}")
-    return x
-
-
-def timed_spec(name: str, x_spec: Any) -> tuple[int, Any]:
-    """`vector_spec` of inputs (x, dt); the spec of dt is one number, such as `float`."""
-    x, dt = _timed(name, as_spec(x_spec))
-    if dt.shape:
-        raise ValueError(
-            f"{name} needs one dt a step, got shape {list(dt.shape)}: pass x_spec=(D, float)"
-        )
-    return vector_spec(name, x)
-
-
-def timed(name: str, x: Any, w: Array) -> tuple[Array, Array]:
-    """`vector` of inputs (x, dt): x [*B, D] and dt [*B, 1]."""
-    x, dt = _timed(name, x)
-    return vector(name, x, w), dt.astype(w.dtype)[..., None]
 
 
 def antisymmetric_part(w: Array, gamma: float) -> Array:

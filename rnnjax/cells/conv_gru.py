@@ -9,15 +9,8 @@ import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell
 from rnnjax._factory import Size, cell_factory
-from rnnjax.cells._common import (
-    Kernel,
-    Shape,
-    convolved,
-    grid_spec,
-    hidden_state,
-    rows,
-    window_of,
-)
+from rnnjax.cells._common import hidden_state, rows
+from rnnjax.cells._grid import Kernel, Shape, convolved, grid_spec, window_of
 from rnnjax.initializers import Init, preset
 
 

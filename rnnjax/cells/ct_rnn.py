@@ -9,7 +9,6 @@ from rnnjax._cell import Array, Cell
 from rnnjax._factory import Positive, Size, cell_factory
 from rnnjax.cells._common import (
     Activation,
-    Method,
     as_function,
     hidden_state,
     label,
@@ -17,6 +16,7 @@ from rnnjax.cells._common import (
     vector,
     vector_spec,
 )
+from rnnjax.cells._timed import Method
 from rnnjax.initializers import Init, preset
 
 

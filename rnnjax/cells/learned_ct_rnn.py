@@ -11,8 +11,6 @@ from rnnjax._cell import Array, Cell
 from rnnjax._factory import Positive, Size, cell_factory
 from rnnjax.cells._common import (
     Activation,
-    Method,
-    approach,
     as_function,
     hidden_state,
     label,
@@ -20,6 +18,7 @@ from rnnjax.cells._common import (
     vector,
     vector_spec,
 )
+from rnnjax.cells._timed import Method, approach
 from rnnjax.initializers import Init, preset
 
 

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from rnnjax._cell import Array, Cell
 from rnnjax._dtypes import at_least_float32
 from rnnjax._factory import Positive, Size, cell_factory
-from rnnjax.cells._common import hidden_state, rows, timed, timed_spec
+from rnnjax.cells._common import hidden_state, rows
+from rnnjax.cells._timed import timed, timed_spec
 from rnnjax.initializers import Init, preset
 
 

@@ -9,17 +9,8 @@ import jax.numpy as jnp
 
 from rnnjax._cell import Array, Cell
 from rnnjax._factory import Positive, Size, cell_factory
-from rnnjax.cells._common import (
-    Activation,
-    Method,
-    approach,
-    as_function,
-    hidden_state,
-    label,
-    rows,
-    timed,
-    timed_spec,
-)
+from rnnjax.cells._common import Activation, as_function, hidden_state, label, rows
+from rnnjax.cells._timed import Method, approach, timed, timed_spec
 from rnnjax.initializers import Init, preset
 
 

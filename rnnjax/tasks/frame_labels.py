@@ -15,7 +15,8 @@ import numpy as np
 
 import rnnjax
 from rnnjax._factory import natural, non_negative
-from rnnjax.cells._common import convolved, rows
+from rnnjax.cells._common import rows
+from rnnjax.cells._grid import convolved
 from rnnjax.cells.linear import LinearParams
 from rnnjax.train.files import needed
 from rnnjax.train.losses import binary_cross_entropy, cross_entropy

@@ -256,7 +256,7 @@ MUTANTS = [
         ("ct_rnn", "a and 1 - a swapped", "(1 - a) * h + a * n", "a * h + (1 - a) * n", "ct_rnn"),
         ("learned_ct_rnn", "the rate, not the time", "jnp.exp(-params", "jnp.exp(params",
          "learned_ct_rnn"),
-        ("_common", "Euler where the exponential is asked", "else -jnp.expm1(-ratio)", "else ratio",
+        ("_timed", "Euler where the exponential is asked", "else -jnp.expm1(-ratio)", "else ratio",
          "exponential"),
         ("ind_rnn", "no memory", "rows(params.diagonal, h) * h", "rows(params.diagonal, h)",
          "ind_rnn"),

@@ -208,7 +208,7 @@ _FAULTS = [
     ("gru_d", "the latest for the last seen", "jnp.where(m, x, state.x)), h", "x), h"),
     ("gru_d", "a mean of 0", "(1 - γ_x) * to", "0 * to"),
     ("gru_d", "the mask unread", "m.astype(x.dtype) @", "0 * m.astype(x.dtype) @"),
-    ("_common", "kernels to the right", 'padding="SAME"', 'padding="SAME_LOWER"'),
+    ("_grid", "kernels to the right", 'padding="SAME"', 'padding="SAME_LOWER"'),
 ]  # fmt: skip
 MUTANTS = [
     (
@@ -216,7 +216,7 @@ MUTANTS = [
         f"rnnjax/cells/{cell}.py",
         old,
         new,
-        ("tests/cells", "-k", f"equations and {'conv_gru' if cell == '_common' else cell}"),
+        ("tests/cells", "-k", f"equations and {'conv_gru' if cell == '_grid' else cell}"),
     )
     for cell, what, old, new in _FAULTS
 ]
