@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import pathlib
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
@@ -24,7 +23,7 @@ from rnnjax.tasks._classify import (
     majority,
     wrong,
 )
-from rnnjax.train.files import needed
+from rnnjax.train.files import carried_by, needed
 from rnnjax.train.task import Data, Facts
 
 Array = jax.Array
@@ -197,23 +196,6 @@ class ClassifySeries(Classification):
 
 
 # --- files ----------------------------------------------------------------------------------------
-
-
-def carried_by(package: str, name: str) -> pathlib.Path:
-    """A file that an installed package carries, without importing it.
-
-    Raises:
-      ImportError: the package is missing; says what to install.
-    """
-    install = 'pip install "rnnjax[data]"'
-    try:
-        files = importlib.metadata.files(package) or []
-    except importlib.metadata.PackageNotFoundError:
-        raise ImportError(f"the data are in the package {package}: {install}") from None
-    found = [pathlib.Path(str(file.locate())) for file in files if file.as_posix() == name]
-    if not found:
-        raise ImportError(f"{package} is installed without its {name}: {install}")
-    return found[0]
 
 
 def read_series(path: pathlib.Path) -> Series:

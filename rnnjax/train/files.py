@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import io
 import pathlib
 from typing import Any
+
+INSTALL = 'pip install "rnnjax[data]"'
 
 
 def decoded(what: object, data: bytes, hint: str = "") -> str:
@@ -56,5 +59,20 @@ def needed(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        install = 'pip install "rnnjax[data]"'
-        raise ImportError(f"the data or their baselines need {error.name}: {install}") from error
+        raise ImportError(f"the data or their baselines need {error.name}: {INSTALL}") from error
+
+
+def carried_by(package: str, name: str) -> pathlib.Path:
+    """A file that an installed package carries, without importing it.
+
+    Raises:
+      ImportError: the package is missing; says what to install.
+    """
+    try:
+        files = importlib.metadata.files(package) or []
+    except importlib.metadata.PackageNotFoundError:
+        raise ImportError(f"the data are in the package {package}: {INSTALL}") from None
+    found = [pathlib.Path(str(file.locate())) for file in files if file.as_posix() == name]
+    if not found:
+        raise ImportError(f"{package} is installed without its {name}: {INSTALL}")
+    return found[0]

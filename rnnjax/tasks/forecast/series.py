@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import importlib
-import importlib.metadata
 import io
 import pathlib
 from collections.abc import Callable, Sequence
@@ -14,9 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnnjax.sequences import pad
-from rnnjax.train.files import needed, read_utf8
+from rnnjax.train.files import carried_by, needed, read_utf8
 
-INSTALL = 'pip install "rnnjax[data]"'
 M1 = "aeon/datasets/data/m1_yearly_dataset/m1_yearly_dataset.tsf"
 
 
@@ -104,14 +101,7 @@ def _elnino() -> Panel:
 
 
 def _m1_yearly() -> Panel:
-    try:
-        files = importlib.metadata.files("aeon") or []
-    except importlib.metadata.PackageNotFoundError:
-        raise ImportError(f"the data are in the package aeon: {INSTALL}") from None
-    found = [file for file in files if file.as_posix() == M1]
-    if not found:
-        raise ImportError(f"aeon is installed without its {M1}: {INSTALL}")
-    return read_tsf(pathlib.Path(str(found[0].locate())))
+    return read_tsf(carried_by("aeon", M1))
 
 
 KNOWN = {
