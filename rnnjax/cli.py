@@ -229,7 +229,7 @@ class Inspect:
             plot_training(records, picture, metric=task.metric, clip_norm=task.clip_norm)
             console.print(Text(f"the curve: {picture}\n"), soft_wrap=True)
         if cell is not None:
-            print_plan(cell, found.state.params, found.system.xs)
+            print_plan(cell, found.system.cell_params(found.state.params), found.system.xs)
 
 
 @dataclasses.dataclass(frozen=True)

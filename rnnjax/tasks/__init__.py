@@ -69,6 +69,7 @@ TASKS = _Tasks(
     classify_digits="classify_digits:ClassifyDigits",
     classify_text="classify_text:ClassifyText",
     classify_series="classify_series:ClassifySeries",
+    add="add:Add",
 )
 
 

@@ -79,7 +79,8 @@ class Copy(GeneratedTask):
         read = jax.jit(lambda params, xs: rnnjax.unroll(model, params, None, xs)[1])
 
         def loss(params: Any, carried: Any, batch: Any, key: Array) -> Any:
-            return cross_entropy(read(params, batch[0]), batch[1]).mean, (carried, {})
+            value = cross_entropy(read(params, batch[0]), batch[1]).mean
+            return value, (carried, {self.metric: value})
 
         def evaluate(params: Any, part: Any) -> dict[str, float]:
             wrong = (read(params, part[0]).argmax(axis=-1) != part[1])[-LENGTH:].mean()

@@ -33,40 +33,38 @@ def plot_training(
     Args:
       records: what the loop recorded: one dict a step, and one an evaluation.
       file: where to write the PNG.
-      metric: the figure of the evaluations to draw; and of the steps, whose loss is drawn where
-        they have none of this name.
+      metric: the figure of the evaluations to draw; and of the steps, where they have it. Their
+        loss is then left out, else it is drawn by itself.
       clip_norm: the clipping threshold, drawn as a line; 0 for none.
     """
     steps = [r for r in records if "loss" in r]
     evaluations = [r for r in records if metric in r.get("evaluation", ())]
     t = np.array([r["step"] for r in steps])
-    values = np.array([r.get("metrics", {}).get(metric, r["loss"]) for r in steps], float)
+    found = [r["evaluation"][metric] for r in evaluations]
     norms = np.array([r["grad_norm"] for r in steps], float)
+    one = all(metric in r.get("metrics", ()) for r in steps)  # steps and evaluations in one unit
 
-    figure = figure_type()(figsize=(9, 6.5), layout="constrained")
-    loss, gradient = figure.subplots(2, 1, sharex=True)
-    loss.plot(t, values, color="tab:blue", alpha=0.25, linewidth=0.8, label="each step")
-    loss.plot(t, _smooth(values), color="tab:blue", label="training, smoothed")
-    loss.plot(
+    figure = figure_type()(figsize=(9, 6.5 if one else 8.5), layout="constrained")
+    *above, gradient = figure.subplots(2 if one else 3, 1, sharex=True)
+    values = np.array([r["metrics"][metric] if one else r["loss"] for r in steps], float)
+    above[0].plot(t, values, color="tab:blue", alpha=0.25, linewidth=0.8, label="each step")
+    above[0].plot(t, _smooth(values), color="tab:blue", label="training, smoothed")
+    above[-1].plot(
         [r["step"] for r in evaluations],
-        np.array([r["evaluation"][metric] for r in evaluations], float),
+        np.array(found, float),
         "o-",
         color="tab:orange",
         label="validation",
     )
-    finite = values[np.isfinite(values)]
-    if finite.size and 0 < 30 * _smooth(finite).min() < _smooth(finite).max():
-        shown = [*finite, *(r["evaluation"][metric] for r in evaluations)]
-        if min(shown) > 0:
-            loss.set_yscale("log")
-        else:  # a figure of nothing wrong is to be seen
-            loss.set_yscale("symlog", linthresh=_smooth(finite).min())
-            loss.set_ylim(0, None)
-    elif finite.size:
-        low, high = finite.min(), np.quantile(finite, 0.995)
-        loss.set_ylim(low - 0.05 * (high - low or 1), high + 0.05 * (high - low or 1))
-    loss.set_ylabel(metric)
-    loss.legend()
+    for axes, shown, name in zip(
+        above,
+        [values] if one else [values, found],
+        [metric] if one else ["loss", metric],
+        strict=True,
+    ):
+        _scale(axes, np.asarray(shown, float), [*values, *found] if one else shown)
+        axes.set_ylabel(name)
+        axes.legend()
 
     gradient.semilogy(t, norms, color="tab:gray", alpha=0.4, linewidth=0.8, label="each step")
     gradient.semilogy(t, _smooth(norms), color="black", label="smoothed")
@@ -78,9 +76,23 @@ def plot_training(
     gradient.set_ylabel("gradient norm before clipping")
     gradient.set_xlabel("step")
     gradient.legend()
-    for axes in (loss, gradient):
+    for axes in (*above, gradient):
         tidy(axes)
     figure.savefig(file, dpi=120)
+
+
+def _scale(axes: Any, values: np.ndarray, shown: Any) -> None:
+    """The scale of an axis: logarithmic where much is gained, and without the rare peaks."""
+    finite = values[np.isfinite(values)]
+    if finite.size and 0 < 30 * _smooth(finite).min() < _smooth(finite).max():
+        if min(shown) > 0:
+            axes.set_yscale("log")
+        else:  # a figure of nothing wrong is to be seen
+            axes.set_yscale("symlog", linthresh=_smooth(finite).min())
+            axes.set_ylim(0, None)
+    elif finite.size:
+        low, high = finite.min(), np.quantile(finite, 0.995)
+        axes.set_ylim(low - 0.05 * (high - low or 1), high + 0.05 * (high - low or 1))
 
 
 def plot_confusion(axes: Any, counts: np.ndarray, classes: Sequence[str]) -> None:

@@ -306,14 +306,17 @@ class Sequences(NamedTuple):
     Attributes:
       xs: [T, B, ...], 0 behind the end of each.
       lengths: int32 [B].
-      targets: [T, B, ...] where every step has one, [B, ...] where every sequence has, or None.
+      targets: [T, B, ...] where every step has one, or each is a sequence itself, 0 behind its end;
+        [B, ...] where every sequence has one, or None.
       real: bool [B], False for rows that only fill the batch; their length is 0.
+      target_lengths: int32 [B] of targets that are sequences with lengths of their own, else None.
     """
 
     xs: Any
     lengths: Any
     targets: Any
     real: Any
+    target_lengths: Any = None
 
 
 class Bucketed(NamedTuple):
@@ -322,24 +325,26 @@ class Bucketed(NamedTuple):
     Attributes:
       xs: N arrays [T_n, ...].
       targets: N arrays [T_n, ...], an array [N, ...], or None.
+      aligned: whether the targets are as long as the xs.
       batch_size: B.
       seed: what the orders are drawn by.
-      groups: the padded lengths, and which sequences are padded to each.
+      groups: the padded lengths of xs and of targets, and which sequences are padded to them.
       starts: of every batch of a pass its group, and where in it the batch starts.
     """
 
     xs: list[np.ndarray]
     targets: list[np.ndarray] | np.ndarray | None
+    aligned: bool
     batch_size: int
     seed: int
-    groups: list[tuple[int, np.ndarray]]
+    groups: list[tuple[int, int, np.ndarray]]
     starts: list[tuple[int, int]]
 
     @property
     def axes(self) -> Sequences:
         """Where the axis of the rows is."""
         each = None if self.targets is None else 1 if isinstance(self.targets, list) else 0
-        return Sequences(1, 0, each, 0)
+        return Sequences(1, 0, each, 0, None if self.aligned else 0)
 
     @property
     def steps_per_pass(self) -> int:
@@ -350,29 +355,30 @@ class Bucketed(NamedTuple):
         """The `Sequences` of a training step."""
         turn, index = divmod(step, self.steps_per_pass)
         which, start = self.starts[_shuffled(self.steps_per_pass, self.seed, turn)[index]]
-        length, rows = self.groups[which]
+        rows = self.groups[which][-1]
         order = np.random.default_rng((self.seed, turn, which)).permutation(rows)
-        return self._padded(length, order[start : start + self.batch_size])
+        return self._padded(which, order[start : start + self.batch_size])
 
     def in_order(self) -> Iterator[Sequences]:
         """Every sequence once, for evaluation: bucket by bucket, shortest first."""
         for which, start in self.starts:
-            length, rows = self.groups[which]
-            yield self._padded(length, rows[start : start + self.batch_size])
+            yield self._padded(which, self.groups[which][-1][start : start + self.batch_size])
 
-    def _padded(self, length: int, rows: np.ndarray) -> Sequences:
+    def _padded(self, which: int, rows: np.ndarray) -> Sequences:
+        longest, longest_target, _ = self.groups[which]
         missing = self.batch_size - len(rows)
 
-        def padded(arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        def padded(arrays: list[np.ndarray], length: int) -> tuple[np.ndarray, np.ndarray]:
             return pad([*(arrays[n] for n in rows), *[arrays[0][:0]] * missing], length=length)
 
-        xs, lengths = padded(self.xs)
-        targets = self.targets
+        xs, lengths = padded(self.xs, longest)
+        targets, target_lengths = self.targets, None
         if isinstance(targets, list):
-            targets = padded(targets)[0]
+            targets, target_lengths = padded(targets, longest_target)
         elif targets is not None:
             targets = np.concatenate([targets[rows], np.zeros_like(targets[:1].repeat(missing, 0))])
-        return Sequences(xs, lengths, targets, np.arange(self.batch_size) < len(rows))
+        real = np.arange(self.batch_size) < len(rows)
+        return Sequences(xs, lengths, targets, real, None if self.aligned else target_lengths)
 
 
 def sequences(
@@ -380,6 +386,7 @@ def sequences(
     targets: Sequence[Any] | np.ndarray | Array | None = None,
     *,
     batch_size: int,
+    aligned: bool = True,
     buckets: int = 8,
     seed: int = 0,
 ) -> Bucketed:
@@ -393,6 +400,9 @@ def sequences(
       targets: N arrays [T_n, ...] for one at each step, an array [N, ...] for one a sequence, or
         None.
       batch_size: B.
+      aligned: whether a list of targets has one at each step; False where each is a sequence with a
+        length of its own, such as a translation: then those are alike that are equally long
+        together.
       buckets: how many padded lengths there are at most, chosen by `rnnjax.bucket`.
       seed: what the orders are drawn by.
 
@@ -410,6 +420,13 @@ def sequences(
       >>> source = sequences([np.ones(n) for n in (3, 9, 4)], batch_size=2, buckets=2)
       >>> [(batch.xs.shape, batch.lengths.tolist()) for batch in source.in_order()]
       [((4, 2), [3, 4]), ((9, 2), [9, 0])]
+
+      Pairs of sequences:
+
+      >>> words, sounds = [np.ones(n, int) for n in (3, 9)], [np.ones(n, int) for n in (2, 8)]
+      >>> batch = sequences(words, sounds, aligned=False, batch_size=2, buckets=1).batch(0)
+      >>> batch.targets.shape, sorted(batch.target_lengths.tolist())
+      ((8, 2), [2, 8])
     """
     batch_size = natural("batch_size", batch_size, least=1)
     buckets, seed = natural("buckets", buckets, least=1), natural("seed", seed)
@@ -427,16 +444,26 @@ def sequences(
         if len(targets) != len(arrays):
             raise ValueError(f"targets are {len(targets)} sequences, xs are {len(arrays)}")
         for n, (target, length) in enumerate(zip(targets, lengths, strict=True)):
-            if len(target) != length:
-                raise ValueError(f"targets[{n}] has {len(target)} steps, xs[{n}] has {length}")
+            if aligned and len(target) != length:
+                raise ValueError(
+                    f"targets[{n}] has {len(target)} steps, xs[{n}] has {length}: pass "
+                    "aligned=False if they have lengths of their own"
+                )
+    sizes = np.array(lengths)
+    target_sizes = sizes
+    if isinstance(targets, list) and not aligned:
+        target_sizes = np.array([len(target) for target in targets])
     # At least one step: a loss of none is an error.
-    groups = [(max(length, 1), rows) for length, rows in bucket(lengths, buckets)]
+    groups = [
+        (max(1, int(sizes[rows].max())), max(1, int(target_sizes[rows].max())), rows)
+        for _, rows in bucket(sizes if target_sizes is sizes else sizes + target_sizes, buckets)
+    ]
     starts = [
         (which, start)
-        for which, (_, rows) in enumerate(groups)
+        for which, (*_, rows) in enumerate(groups)
         for start in range(0, len(rows), batch_size)
     ]
-    return Bucketed(arrays, targets, batch_size, seed, groups, starts)
+    return Bucketed(arrays, targets, target_sizes is sizes, batch_size, seed, groups, starts)
 
 
 def _alike(what: str, sequences: Sequence[Any]) -> list[np.ndarray]:

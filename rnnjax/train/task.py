@@ -58,6 +58,7 @@ class System(NamedTuple):
       xs: what the cell reads in a training batch, [T, B, ...], as `jax.eval_shape` has it.
       answers: (params, a part of the data) -> what the model says of it, as arrays, for the task's
         own picture; None where it asks for nothing.
+      cell_params: from the parameters to those of `cell`.
     """
 
     init: Callable[[Array], PyTree]
@@ -68,6 +69,7 @@ class System(NamedTuple):
     cell: Any = None
     xs: Any = None
     answers: Callable[..., Any] | None = None
+    cell_params: Callable[[PyTree], PyTree] = lambda params: params
 
 
 @dataclasses.dataclass(frozen=True)

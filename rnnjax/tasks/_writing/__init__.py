@@ -1,0 +1,1 @@
+"""What the tasks that write have alike: pairs, an encoder and a decoder, figures, pictures."""

@@ -1,0 +1,150 @@
+"""Pairs of what is read and what is to be written, and where they come from."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnnjax.sequences import pad
+from rnnjax.train.files import read_utf8
+from rnnjax.train.sources import Sequences
+
+Tokens = Sequence[str]
+Text = tuple[str, str]  # what is read, what is to be written
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+
+
+class Part(NamedTuple):
+    """Pairs.
+
+    Attributes:
+      sources: what is read, N of them: symbols, or whatever the task reads.
+      answers: what is right for each, at least one.
+    """
+
+    sources: list[Any]
+    answers: Sequence[Sequence[Tokens]]
+
+    def some(self, rows: Iterable[int]) -> Part:
+        """Some of them, in this order."""
+        rows = list(rows)
+        return Part([self.sources[n] for n in rows], [self.answers[n] for n in rows])
+
+
+class Symbols(NamedTuple):
+    """Symbols and their ids: 0 ends, 1 .. n are those known, and then the unknown, if there is one.
+
+    Attributes:
+      known: the symbols.
+      unknown: whether others are read, as one symbol.
+    """
+
+    known: Sequence[str]
+    unknown: bool = False
+
+    @classmethod
+    def of(cls, sequences: Iterable[Tokens], min_count: int = 1) -> Symbols:
+        """The symbols that occur so often; with an unknown one where some occur less often."""
+        counts = Counter(symbol for tokens in sequences for symbol in tokens)
+        known = sorted(symbol for symbol, count in counts.items() if count >= min_count)
+        return cls(known, len(known) < len(counts))
+
+    @property
+    def size(self) -> int:
+        """How many ids there are."""
+        return 1 + len(self.known) + self.unknown
+
+    def ids(self, sequences: Iterable[Tokens]) -> list[np.ndarray]:
+        """Their ids, int32; ValueError for a symbol that is not known where none may be unknown."""
+        places = {symbol: place for place, symbol in enumerate(self.known, 1)}
+        found = []
+        for tokens in sequences:
+            strange = [symbol for symbol in tokens if symbol not in places]
+            if strange and not self.unknown:
+                raise ValueError(
+                    f"{''.join(tokens)!r} has {strange[0]!r}, which the training data have not"
+                )
+            found.append(np.array([places.get(s, self.size - 1) for s in tokens], np.int32))
+        return found
+
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        """The symbols of ids before the end; the replacement character for an unknown one."""
+        shown = ["", *self.known, *["\N{REPLACEMENT CHARACTER}"] * self.unknown]
+        found = []
+        for n in ids:
+            if n <= 0:
+                break
+            found.append(shown[n])
+        return found
+
+
+class Drawn(NamedTuple):
+    """Endless pairs, each batch drawn on the host from its step alone.
+
+    Attributes:
+      draw: (generator, step) -> the ids of what is read and of what is to be written.
+      batch_size: B.
+      longest: to how many symbols both are padded.
+      seed: what they are drawn by.
+    """
+
+    draw: Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
+    batch_size: int
+    longest: tuple[int, int]
+    seed: int
+
+    axes = Sequences(1, 0, 1, 0, 0)
+
+    def batch(self, step: int) -> Sequences:
+        """The batch of a training step."""
+        draw = np.random.default_rng((self.seed, step))
+        both = zip(*(self.draw(draw, step) for _ in range(self.batch_size)), strict=True)
+        (xs, lengths), (targets, target_lengths) = (
+            pad(list(each), length=length) for each, length in zip(both, self.longest, strict=True)
+        )
+        return Sequences(xs, lengths, targets, np.ones(self.batch_size, bool), target_lengths)
+
+
+def place(text: str) -> str:
+    """Which part a pair is of, by a hash: a twentieth each is held out for validation and test."""
+    return {0: VALIDATION, 1: TEST}.get(zlib.crc32(text.encode()) % 20, TRAIN)
+
+
+def held_out(
+    draw: Callable[[np.random.Generator], Text],
+    group: Callable[[Text], str],
+    counts: dict[str, int],
+    seed: int,
+) -> dict[str, list[Text]]:
+    """So many distinct pairs of each part, drawn; fewer where no more are found."""
+    rng, found = np.random.default_rng(seed), {part: {} for part in counts}
+    for _ in range(100 * sum(counts.values())):
+        text = draw(rng)
+        pairs = found.get(place(group(text)), {})
+        if len(pairs) < counts.get(place(group(text)), 0):
+            pairs.setdefault(text[0], text)
+        if all(len(found[part]) == count for part, count in counts.items()):
+            break
+    return {part: list(pairs.values()) for part, pairs in found.items()}
+
+
+def read_pairs(path: Path) -> list[Text]:
+    """The pairs of a file: on each line what is read, a tab, and what is to be written.
+
+    Raises:
+      ValueError: it cannot be read, or a line is no pair; says which.
+    """
+    found = []
+    for n, line in enumerate(read_utf8(path).rstrip("\n").split("\n"), 1):
+        columns = [column.strip() for column in line.split("\t")]
+        if len(columns) != 2 or not all(columns):
+            raise ValueError(
+                f"{path}, line {n} must be what is read, a tab, and what is to be written: {line!r}"
+            )
+        found.append((columns[0], columns[1]))
+    return found

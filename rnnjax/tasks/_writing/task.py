@@ -1,0 +1,375 @@
+"""What the tasks that write have alike: the model, its training, its answers, its picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import rnnjax
+from rnnjax._factory import natural, real
+from rnnjax.tasks._writing.model import (
+    Encoder,
+    EncoderDecoder,
+    encoder_decoder,
+    recurrent_encoder,
+)
+from rnnjax.tasks._writing.pairs import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Drawn,
+    Part,
+    Symbols,
+    Text,
+    held_out,
+    place,
+    read_pairs,
+)
+from rnnjax.tasks._writing.picture import plot_writing
+from rnnjax.tasks._writing.scores import corpus_scores, edits, symbols_wrong, wrong
+from rnnjax.train.losses import cross_entropy
+from rnnjax.train.sources import Sequences, Source, sequences
+from rnnjax.train.task import HELD_OUT_SEED, Data, Facts, System, Task
+
+Array = jax.Array
+# Of generated pairs so many are held out, and so many sources are written side by side.
+HELD_OUT, WRITTEN = {VALIDATION: 500, TEST: 1000}, 250
+WRONG = "% wrong"
+NOTHING = "(nothing)"  # what is shown for an answer of no symbols
+
+
+@dataclasses.dataclass(frozen=True)
+class Writing(Task):
+    """Read one sequence, write another.
+
+    Attributes:
+      cell: The recurrent cell.
+      hidden_size: Its units, in each direction.
+      layers: Recurrent layers of the encoder and of the decoder.
+      embedding_size: Length of a symbol's vector.
+      attention: How the decoder compares itself with the places of what was read; none: it has
+        nothing but the encoder's last state.
+      look: Look before each step (Bahdanau) or after it (Luong).
+      bidirectional: Read backwards, too.
+      reverse_source: Read from the end (Sutskever).
+      dropout: Rate at which features are left out.
+      label_smoothing: The share of a symbol's weight that is spread over all.
+      tied: The readout uses the vectors of what is written.
+      teacher: How often the decoder is told what it should have written, rather than reads what it
+        wrote, at the end of training; from 1 it goes down to this steadily (scheduled sampling).
+      beam: How many beginnings are kept while it writes; 1 takes the likeliest symbol.
+      buckets: To how many pairs of lengths training pairs are padded.
+    """
+
+    metric: ClassVar[str] = WRONG
+    # What a pair's source is called, several of them.
+    thing: ClassVar[str] = "sequences"
+    # Whether BLEU and chrF are wanted.
+    sentences: ClassVar[bool] = False
+
+    cell: Literal["elman", "lstm", "gru"] = "gru"
+    hidden_size: int = 128
+    layers: int = 1
+    embedding_size: int = 64
+    attention: Literal[
+        "additive", "dot", "general", "concat", "scaled-dot", "monotonic", "local", "none"
+    ] = "additive"
+    look: Literal["before", "after"] = "before"
+    bidirectional: bool = True
+    reverse_source: bool = False
+    dropout: float = 0.0
+    label_smoothing: float = 0.0
+    tied: bool = True
+    teacher: float = 1.0
+    beam: int = 1
+    buckets: int = 4
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    schedule: Literal["cosine", "constant"] = "cosine"
+
+    # --- what such a task answers besides --------------------------------------------------------
+
+    def read_tokens(self, text: str) -> list[str]:
+        """The symbols that are read of a text."""
+        return list(text)
+
+    def written_tokens(self, text: str) -> list[str]:
+        """The symbols of a text that is to be written."""
+        return list(text)
+
+    def text_of(self, tokens: Sequence[str]) -> str:
+        """The text of symbols that were written."""
+        return "".join(tokens)
+
+    def shown(self, source: Any) -> str:
+        """What was read, for a picture."""
+        return "".join(source)
+
+    # --- the rest ---------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raises TypeError or ValueError for settings that will not do, before data are read."""
+        super().check()
+        for name in ("hidden_size", "layers", "embedding_size", "beam", "buckets"):
+            natural(name, getattr(self, name), least=1)
+        for name in ("dropout", "label_smoothing"):
+            real(name, getattr(self, name), "a number in [0, 1)", lambda x: 0 <= x < 1)
+        real("teacher", self.teacher, "a number in [0, 1]", lambda x: 0 <= x <= 1)
+
+    def part(self, texts: Sequence[Text]) -> Part:
+        """Pairs of texts as pairs of symbols; a source that occurs again has several answers."""
+        found: dict[str, list[list[str]]] = {}
+        for source, answer in texts:
+            found.setdefault(source, []).append(self.written_tokens(answer))
+        return Part([self.read_tokens(source) for source in found], list(found.values()))
+
+    def split(self, train: Part, validation: Part, test: Part, min_count: int = 1) -> Data:
+        """The data of three parts: symbols are those of the first."""
+        read = Symbols.of(train.sources, min_count)
+        written = Symbols.of(itertools.chain(*train.answers), min_count)
+        longest = max(len(answer) for some in train.answers for answer in some)
+        facts = {"read": read._asdict(), "written": written._asdict(), "longest": longest}
+        return Data(train, validation, test, facts)
+
+    def source(self, data: Data) -> Source:
+        """Training pairs, like lengths beside like; every answer of a source is a pair."""
+        train = data.train
+        rows = [n for n, some in enumerate(train.answers) for _ in some]
+        xs = self.read_ids(train.sources, data.facts)
+        return sequences(
+            [xs[n] for n in rows],
+            self.target_ids(list(itertools.chain(*train.answers)), data.facts),
+            aligned=False,
+            batch_size=self.batch_size,
+            buckets=self.buckets,
+            seed=self.seed,
+        )
+
+    def read_ids(self, sources: Sequence[Any], facts: Facts) -> list[np.ndarray]:
+        """What the encoder reads, arrays [S, ...]; ValueError for what it does not know."""
+        return Symbols(**facts["read"]).ids(sources)
+
+    def target_ids(self, answers: Sequence[Sequence[str]], facts: Facts) -> list[np.ndarray]:
+        """What is to be written, the end behind it."""
+        return [np.append(ids, np.int32(0)) for ids in Symbols(**facts["written"]).ids(answers)]
+
+    def encoder(self, facts: Facts) -> Encoder:
+        """What reads."""
+        return recurrent_encoder(
+            Symbols(**facts["read"]).size,
+            cell=self.cell,
+            hidden_size=self.hidden_size,
+            layers=self.layers,
+            embedding_size=self.embedding_size,
+            bidirectional=self.bidirectional,
+            reverse=self.reverse_source,
+            dropout=self.dropout,
+        )
+
+    def model(self, facts: Facts) -> EncoderDecoder:
+        """The model, for data of these facts."""
+        return encoder_decoder(
+            self.encoder(facts),
+            Symbols(**facts["written"]).size,
+            cell=self.cell,
+            hidden_size=self.hidden_size,
+            layers=self.layers,
+            embedding_size=self.embedding_size,
+            attends=self.attention,
+            look=self.look,
+            dropout=self.dropout,
+            tied=self.tied,
+        )
+
+    def system(self, facts: Facts) -> System:
+        """The model, its loss, and what it is asked."""
+        model, written = self.model(facts), Symbols(**facts["written"])
+        length = facts["longest"] + 1  # and the end
+
+        def logits_of(params: Any, batch: Sequences, key: Array | None, rate: Any) -> Array:
+            keys = (None, None) if key is None else jax.random.split(key)
+            encoded = model.encode(params, batch.xs, batch.lengths, keys[0])
+            state = model.start(params, encoded, keys[1], rate)
+            told = jnp.concatenate([jnp.zeros_like(batch.targets[:1]), batch.targets[:-1]])
+            cell = model.decoder if rate is None else model.sampled
+            decoding = params["decoder"]
+            return rnnjax.unroll(cell, decoding, state, told, lengths=batch.target_lengths)[1]
+
+        def loss(params: Any, carried: Any, batch: Sequences, key: Array) -> Any:
+            rate = None
+            if self.teacher < 1:  # carried is the number of the step
+                done = jnp.minimum(carried / max(1, self.steps), 1)
+                rate, carried = 1 - (1 - self.teacher) * done, carried + 1
+            logits, mask = logits_of(params, batch, key, rate), mask_of(batch)
+            nats = cross_entropy(logits, batch.targets, mask, label_smoothing=self.label_smoothing)
+            return nats.mean, (carried, {})
+
+        @functools.partial(jax.jit, static_argnames="beam")
+        def write(params: Any, xs: Any, lengths: Array, beam: int = self.beam) -> Array:
+            """Symbols [T, B]."""
+            encoded = model.encode(params, xs, lengths, None)
+            asked = (model.decoder, params["decoder"], model.start(params, encoded))
+            first, options = jnp.zeros(lengths.shape, jnp.int32), {"length": length, "end": 0}
+            if beam == 1:
+                return rnnjax.decoding.greedy(*asked, first, **options).symbols
+            found = rnnjax.decoding.beam_search(
+                *asked, first, width=beam, length_penalty=1.0, **options
+            )
+            return found.symbols[..., 0]
+
+        @jax.jit
+        def nats_of(params: Any, batch: Sequences) -> Array:
+            logits = logits_of(params, batch, None, None)
+            return cross_entropy(logits, batch.targets, mask_of(batch)).total
+
+        def answers(params: Any, sources: Sequence[Any], beam: int = self.beam) -> list[list[str]]:
+            """What it writes for each."""
+            xs, rows = self.read_ids(sources, facts), np.arange(len(sources))
+            found: list[list[str]] = [[] for _ in sources]
+            size = min(WRITTEN, len(xs))
+            for batch in sequences(xs, rows, batch_size=size, buckets=self.buckets).in_order():
+                symbols = np.asarray(write(params, batch.xs, batch.lengths, beam))
+                for ids, n in zip(symbols.T[batch.real], batch.targets[batch.real], strict=True):
+                    found[n] = written.tokens(ids.tolist())
+            return found
+
+        def evaluate(params: Any, part: Part) -> dict[str, float]:
+            first = [some[0] for some in part.answers]
+            targets = self.target_ids(first, facts)
+            total = sum(
+                float(nats_of(params, batch))
+                for batch in sequences(
+                    self.read_ids(part.sources, facts), targets, aligned=False,
+                    batch_size=min(WRITTEN, len(targets)), buckets=self.buckets,
+                ).in_order()
+            )  # fmt: skip
+            nats = total / sum(map(len, targets))
+            return {
+                **self.figures(answers(params, part.sources), part, nats),
+                "nats a symbol": nats,
+            }
+
+        def predict(params: Any, request: str) -> Iterator[str]:
+            lines = self.asked(request, facts)
+            for n, line in enumerate(lines):
+                text = None if line is None else self.text_of(answers(params, [line])[0])
+                yield "\n" * (n > 0) + ("" if text is None else text or NOTHING)
+
+        def carried(params: Any, key: Array) -> Any:
+            return () if self.teacher == 1 else jnp.zeros((), jnp.int32)
+
+        spec = jax.ShapeDtypeStruct((length, self.batch_size), jnp.int32)
+        return System(
+            model.init, loss, evaluate, predict, carried, model.decoder, spec, answers,
+            cell_params=lambda params: params["decoder"],
+        )  # fmt: skip
+
+    def figures(self, written: list[list[str]], part: Part, nats: float = 0.0) -> dict[str, float]:
+        """What was written is worth so much; NaN where the loss is."""
+        found = {
+            WRONG: wrong(written, part.answers),
+            "% of symbols wrong": symbols_wrong(written, part.answers),
+            "edits, % of symbols": edits(written, part.answers),
+        }
+        if self.sentences:
+            scores = corpus_scores(
+                [self.text_of(tokens) for tokens in written],
+                [[self.text_of(tokens) for tokens in some] for some in part.answers],
+            )
+            found = {f"100 - {name}": 100 - score for name, score in scores.items()} | found
+        return {self.metric: found[self.metric], **found} | {
+            name: figure + 0 * nats for name, figure in found.items()
+        }
+
+    def scored(self, written: Sequence[Sequence[str]], part: Part) -> float:
+        """A baseline's figure."""
+        return self.figures([list(tokens) for tokens in written], part)[self.metric]
+
+    def asked(self, request: str, facts: Facts) -> list[Any]:
+        """What is to be read of a request, a line each; None for an empty line."""
+        lines = [self.read_tokens(line) if line.strip() else None for line in request.split("\n")]
+        while lines and lines[-1] is None:
+            lines.pop()
+        if not any(lines):
+            raise ValueError(f"a request is something to read, got {request!r}")
+        self.read_ids([line for line in lines if line], facts)
+        return lines
+
+    def read(self, path: pathlib.Path, facts: Facts) -> Part:
+        """A file of pairs: on each line what is read, a tab, and what is to be written."""
+        return self.part(read_pairs(path))
+
+    def example(self, data: Data) -> str:
+        """The first source of the test data."""
+        return self.shown(data.test.sources[0])
+
+    def pace(self) -> tuple[int, str]:
+        """How many pairs a step has."""
+        return self.batch_size, self.thing
+
+    def picture(self, system: System, params: Any, data: Data, file: pathlib.Path) -> None:
+        """How many are wrong by length, where it looked, and what it wrote."""
+        part, model = data.test, self.model(data.facts)
+        assert system.answers is not None
+        written = system.answers(params, part.sources)
+        plot_writing(self, model, params, part, written, data.facts, file)
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawnWriting(Writing):
+    """A task whose pairs are drawn, endless for training; those held out are never trained on."""
+
+    def drawn(self, rng: np.random.Generator, step: int | None = None) -> Text:
+        """A pair of texts; for a training step, or None for what is held out."""
+        raise NotImplementedError
+
+    def symbols(self) -> tuple[str | list[str], str | list[str]]:
+        """All symbols that can be read and written."""
+        raise NotImplementedError
+
+    def longest(self) -> tuple[int, int]:
+        """How many symbols are read and written at most."""
+        raise NotImplementedError
+
+    def group(self, text: Text) -> str:
+        """What decides which part a pair is of; pairs of one group are held out together."""
+        return text[0]
+
+    def data(self) -> Data:
+        """The same held-out pairs for every seed; of training pairs, their symbols."""
+        found = held_out(self.drawn, self.group, HELD_OUT, HELD_OUT_SEED)
+        read, written = (Symbols(list(symbols)) for symbols in self.symbols())
+        facts = {
+            "read": read._asdict(),
+            "written": written._asdict(),
+            "longest": self.longest()[1],
+        }
+        return Data(None, self.part(found[VALIDATION]), self.part(found[TEST]), facts)
+
+    def source(self, data: Data) -> Source:
+        """A new batch every step."""
+        longest = (self.longest()[0], self.longest()[1] + 1)
+
+        def draw(rng: np.random.Generator, step: int) -> tuple[np.ndarray, np.ndarray]:
+            while True:
+                text = self.drawn(rng, step)
+                if place(self.group(text)) == TRAIN:
+                    break
+            (xs,) = self.read_ids([self.read_tokens(text[0])], data.facts)
+            (targets,) = self.target_ids([self.written_tokens(text[1])], data.facts)
+            return xs, targets
+
+        return Drawn(draw, self.batch_size, longest, natural("seed", self.seed))
+
+
+def mask_of(batch: Sequences) -> Array:
+    """Which symbols to write are real, [T, B]."""
+    return jnp.arange(len(batch.targets))[:, None] < batch.target_lengths
