@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import collections
-import csv
 import dataclasses
 import hashlib
-import io
 import pathlib
 import re
 import sysconfig
@@ -27,7 +25,7 @@ from rnnjax.tasks._classify import (
     logistic_regression,
     majority,
 )
-from rnnjax.train.files import needed, read_verbatim
+from rnnjax.train.files import needed, read_columns, read_verbatim
 from rnnjax.train.task import Data, Facts
 
 PACKAGES = "asyncio email http importlib logging multiprocessing unittest xml".split()
@@ -134,7 +132,8 @@ class ClassifyText(Classification):
         if path.is_dir():
             texts = list(_folders(path))
         else:
-            texts = list(_table(path, self.text_column, self.label_column))
+            flags = {"--text-column": self.text_column, "--label-column": self.label_column}
+            texts = [(text, name.strip()) for text, name in read_columns(path, flags)]
         for text, _ in texts:
             if not self._symbols(text):
                 raise ValueError(f"{path}: the text {text!r} has no word in it: leave it out")
@@ -184,30 +183,6 @@ class ClassifyText(Classification):
 
 
 # --- files ----------------------------------------------------------------------------------------
-
-
-def _table(path: pathlib.Path, text_column: str, label_column: str) -> Iterator[tuple[str, str]]:
-    """The texts of a .csv file and their classes; ValueError where it will not do."""
-    table = csv.DictReader(io.StringIO(read_verbatim(path), newline=""), strict=True)
-    try:
-        columns = list(table.fieldnames or [])
-        for flag, column in (("--text-column", text_column), ("--label-column", label_column)):
-            if column not in columns:
-                raise ValueError(
-                    f"{path} has no column {column!r}, but {', '.join(columns) or 'none'}: name "
-                    f"the right one with {flag}"
-                )
-        for row in table:
-            text, name = row[text_column], row[label_column]
-            for column, cell in ((text_column, text), (label_column, name)):
-                if not (cell or "").strip():
-                    raise ValueError(
-                        f"{path}, line {table.line_num}: the column {column!r} is empty: fill it "
-                        "in, or leave the line out"
-                    )
-            yield text, name.strip()
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {table.reader.line_num} is no .csv: {error}") from None
 
 
 def _folders(path: pathlib.Path) -> Iterator[tuple[str, str]]:

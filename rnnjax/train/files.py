@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import importlib.metadata
 import io
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 INSTALL = 'pip install "rnnjax[data]"'
@@ -48,6 +50,37 @@ def read_utf8(path: str | pathlib.Path) -> str:
     if not text.strip():
         raise ValueError(f"{path} is empty")
     return text
+
+
+def read_columns(path: pathlib.Path, columns: dict[str, str]) -> Iterator[tuple[str, ...]]:
+    """The rows of a .csv file whose first line names its columns, of each the columns asked for.
+
+    Args:
+      path: the file.
+      columns: their names, by the flags that say them.
+
+    Raises:
+      ValueError: it cannot be read, is no .csv, lacks a column, or one is empty; says where.
+    """
+    table = csv.DictReader(io.StringIO(read_verbatim(path), newline=""), strict=True)
+    try:
+        there = list(table.fieldnames or [])
+        for flag, column in columns.items():
+            if column not in there:
+                raise ValueError(
+                    f"{path} has no column {column!r}, but {', '.join(there) or 'none'}: name "
+                    f"the right one with {flag}"
+                )
+        for row in table:
+            for column in columns.values():
+                if not (row[column] or "").strip():
+                    raise ValueError(
+                        f"{path}, line {table.line_num}: the column {column!r} is empty: fill it "
+                        "in, or leave the line out"
+                    )
+            yield tuple(row[column] for column in columns.values())
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {table.reader.line_num} is no .csv: {error}") from None
 
 
 def needed(module: str) -> Any:
