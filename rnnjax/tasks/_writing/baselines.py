@@ -44,17 +44,18 @@ def symbol_by_symbol(
     cells = [np.repeat(e, len(f)) * written.size + np.tile(f, len(e)) for e, f in pairs]
     group = np.cumsum([0, *[len(f) for _, f in pairs]])
     asked = [np.tile(group[n] + np.arange(len(f)), len(e)) for n, (e, f) in enumerate(pairs)]
-    cell, place = np.concatenate(cells), np.concatenate(asked)
-    table = np.full(read.size * written.size, 1.0)
+    # Of the table only what occurs, in the order of e and then of f.
+    occurs, cell = np.unique(np.concatenate(cells), return_inverse=True)
+    place, row = np.concatenate(asked), occurs // written.size
+    table = np.ones(len(occurs))
     for _ in range(rounds):
         share = table[cell]
         share /= np.bincount(place, share)[place]
-        table = np.bincount(cell, share, len(table))
-        rows = table.reshape(read.size, written.size)
-        table = (rows / np.maximum(rows.sum(axis=1, keepdims=True), 1e-30)).ravel()
-    rows = table.reshape(read.size, written.size)
-    likeliest = rows.argmax(axis=1)
-    names = {s: written.known[int(likeliest[n]) - 1] for n, s in enumerate(read.known, 1)}
+        table = np.bincount(cell, share)
+        table /= np.maximum(np.bincount(row, table)[row], 1e-30)
+    order = np.lexsort((-np.arange(len(table)), table, row))
+    likeliest = dict(zip(row[order].tolist(), (occurs % written.size)[order].tolist(), strict=True))
+    names = {read.known[e - 1]: written.known[f - 1] for e, f in likeliest.items() if e}
     return [[names[symbol] for symbol in tokens if symbol in names] for tokens in test.sources]
 
 
