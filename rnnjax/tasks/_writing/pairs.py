@@ -25,15 +25,17 @@ class Part(NamedTuple):
     Attributes:
       sources: what is read, N of them: symbols, or whatever the task reads.
       answers: what is right for each, at least one.
+      kinds: what each is called whose figures are wanted by themselves; () for none.
     """
 
     sources: list[Any]
     answers: Sequence[Sequence[Tokens]]
+    kinds: Sequence[str] = ()
 
     def some(self, rows: Iterable[int]) -> Part:
         """Some of them, in this order."""
         rows = list(rows)
-        return Part([self.sources[n] for n in rows], [self.answers[n] for n in rows])
+        return Part(*([each[n] for n in rows] if each else each for each in self))
 
 
 class Symbols(NamedTuple):
@@ -66,9 +68,7 @@ class Symbols(NamedTuple):
         for tokens in sequences:
             strange = [symbol for symbol in tokens if symbol not in places]
             if strange and not self.unknown:
-                raise ValueError(
-                    f"{''.join(tokens)!r} has {strange[0]!r}, which the training data have not"
-                )
+                raise ValueError(f"there is {strange[0]!r}, which the training data have not")
             found.append(np.array([places.get(s, self.size - 1) for s in tokens], np.int32))
         return found
 

@@ -285,6 +285,11 @@ class Writing(Task):
                 [[self.text_of(tokens) for tokens in some] for some in part.answers],
             )
             found = {f"100 - {name}": 100 - score for name, score in scores.items()} | found
+        for kind in sorted(set(part.kinds)):
+            rows = [n for n, other in enumerate(part.kinds) if other == kind]
+            some = part.some(rows)._replace(kinds=())
+            own = self.figures([written[n] for n in rows], some)
+            found |= {f"{name}, {kind}": own[name] for name in dict.fromkeys((self.metric, WRONG))}
         return {self.metric: found[self.metric], **found} | {
             name: figure + 0 * nats for name, figure in found.items()
         }
