@@ -70,6 +70,9 @@ TASKS = _Tasks(
     classify_text="classify_text:ClassifyText",
     classify_series="classify_series:ClassifySeries",
     add="add:Add",
+    translate="translate:Translate",
+    dialogue="translate:Dialogue",
+    summarise="translate:Summarise",
 )
 
 

@@ -55,7 +55,7 @@ def symbol_by_symbol(
         table /= np.maximum(np.bincount(row, table)[row], 1e-30)
     order = np.lexsort((-np.arange(len(table)), table, row))
     likeliest = dict(zip(row[order].tolist(), (occurs % written.size)[order].tolist(), strict=True))
-    names = {read.known[e - 1]: written.known[f - 1] for e, f in likeliest.items() if e}
+    names = {read.known[e - 1]: written.known[int(f) - 1] for e, f in likeliest.items() if e}
     return [[names[symbol] for symbol in tokens if symbol in names] for tokens in test.sources]
 
 

@@ -35,7 +35,8 @@ class Part(NamedTuple):
     def some(self, rows: Iterable[int]) -> Part:
         """Some of them, in this order."""
         rows = list(rows)
-        return Part(*([each[n] for n in rows] if each else each for each in self))
+        kinds = [self.kinds[n] for n in rows] if self.kinds else ()
+        return Part([self.sources[n] for n in rows], [self.answers[n] for n in rows], kinds)
 
 
 class Symbols(NamedTuple):

@@ -60,7 +60,8 @@ def plot_writing(
     middle.set_title(f"{(~right).sum()} of {len(right)} wrong: the first ones", fontsize=10)
     if looked:
         typical = np.argsort(np.abs(lengths - np.median(lengths)), kind="stable")[:ALIGNED]
-        for axes, n in zip(below[0].subplots(1, ALIGNED), typical, strict=True):
+        row = below[0].subplots(1, len(typical), squeeze=False)[0]
+        for axes, n in zip(row, typical, strict=True):
             plot_alignment(axes, task, model, params, part.sources[n], written[n], facts)
         below[0].suptitle("where it looked (columns) while it wrote (rows)", fontsize=10)
     figure.savefig(file, dpi=120)
