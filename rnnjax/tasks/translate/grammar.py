@@ -215,7 +215,7 @@ def subject(
     kind = choose(("noun", "noun", "pronoun"))
     if kind == "pronoun" and "person" in kinds:
         found = choose(PRONOUNS)
-        if found.gender and not agrees and found.spanish in ("yo", "tú", "usted", "ustedes"):
+        if found.gender and not agrees and (found.left_out or found.pronoun in ("i", "you")):
             raise Refused
         if found.left_out and before and before.person == found.person:
             raise Refused  # it is the one from before

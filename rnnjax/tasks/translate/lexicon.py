@@ -15,7 +15,7 @@ PRESENT, PAST, FUTURE = TENSES = ("present", "past", "future")
 # Spanish, gender, English (and its plural where it is irregular), by kind.
 _NOUNS = {
     "person": """
-        niño m boy/children; niña f girl; hombre m man/men; mujer f woman/women; médico m doctor;
+        niño m boy/children; niña f girl; actor m actor; actriz f actress; médico m doctor;
         enfermera f nurse; profesor m teacher; profesora f teacher; amigo m friend; amiga f friend;
         hermano m brother; hermana f sister; abuelo m grandfather/grandparents;
         abuela f grandmother; vecino m neighbour; vecina f neighbour; tío m uncle; tía f aunt;
@@ -56,7 +56,7 @@ _ADJECTIVES = """
     alemán/alemana german person,text,thing ser; listo clever person,animal ser+;
     aburrido boring person,text ser+; cansado tired person,animal estar+;
     enfermo sick person,animal estar+; ocupado busy person estar+; contento happy person estar+;
-    triste sad person estar+; enojado angry person estar+; preocupado worried person estar+;
+    triste sad person estar+; enfadado angry person estar+; preocupado worried person estar+;
     listo ready person estar*; aburrido bored person estar*;
     grande big animal,thing,door,clothes,food ser+;
     pequeño small animal,thing,door,clothes,food ser+; rápido fast animal ser+;
