@@ -115,6 +115,32 @@ def place(text: str) -> str:
     return {0: VALIDATION, 1: TEST}.get(zlib.crc32(text.encode()) % 20, TRAIN)
 
 
+def by_hash(
+    texts: Sequence[Text], test: float, validation: float, what: object
+) -> tuple[list[Text], list[Text], list[Text]]:
+    """Pairs for training, validation and test, by a hash of what is read; all of a source together.
+
+    Args:
+      texts: the pairs.
+      test: the share of the sources that tests.
+      validation: the share that validates.
+      what: where they are from, for errors.
+
+    Raises:
+      ValueError: there are fewer than three sources.
+    """
+    sources = sorted({source for source, _ in texts}, key=lambda s: (zlib.crc32(s.encode()), s))
+    if len(sources) < 3:
+        raise ValueError(f"{what} has {len(sources)} different sources, need at least 3")
+    tests = max(1, round(test * len(sources)))
+    validates = tests + max(1, round(validation * len(sources)))
+    places = {source: (n >= tests) + (n >= validates) for n, source in enumerate(sources)}
+    parts: tuple[list[Text], ...] = ([], [], [])
+    for text in texts:
+        parts[places[text[0]]].append(text)
+    return parts[2], parts[1], parts[0]
+
+
 def held_out(
     draw: Callable[[np.random.Generator], Text],
     group: Callable[[Text], str],

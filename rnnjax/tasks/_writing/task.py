@@ -128,7 +128,9 @@ class Writing(Task):
         """Pairs of texts as pairs of symbols; a source that occurs again has several answers."""
         found: dict[str, list[list[str]]] = {}
         for source, answer in texts:
-            found.setdefault(source, []).append(self.written_tokens(answer))
+            answers = found.setdefault(source, [])
+            if (tokens := self.written_tokens(answer)) not in answers:
+                answers.append(tokens)
         return Part([self.read_tokens(source) for source in found], list(found.values()))
 
     def split(self, train: Part, validation: Part, test: Part, min_count: int = 1) -> Data:
@@ -274,8 +276,9 @@ class Writing(Task):
 
     def figures(self, written: list[list[str]], part: Part, nats: float = 0.0) -> dict[str, float]:
         """What was written is worth so much; NaN where the loss is."""
+        whole = self.metric if self.metric.endswith("wrong") else WRONG
         found = {
-            WRONG: wrong(written, part.answers),
+            whole: wrong(written, part.answers),
             "% of symbols wrong": symbols_wrong(written, part.answers),
             "edits, % of symbols": edits(written, part.answers),
         }
