@@ -67,7 +67,7 @@ class Pronounce(Writing):
     def data(self) -> Data:
         """Words in three parts, each with all of its pronunciations."""
         path = self.lexicon or carried_by(*LEXICON)
-        return self.split(*map(self.part, by_hash(self._words(path), 0.1, 0.01, path)))
+        return self.split(by_hash(self._words(path), 0.1, 0.01, path))
 
     def _words(self, path: pathlib.Path) -> list[Text]:
         words = read_lexicon(path)

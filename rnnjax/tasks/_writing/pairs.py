@@ -48,11 +48,20 @@ class Symbols(NamedTuple):
     unknown: bool = False
 
     @classmethod
-    def of(cls, sequences: Iterable[Tokens], min_count: int = 1) -> Symbols:
-        """The symbols that occur so often; with an unknown one where some occur less often."""
+    def of(
+        cls, sequences: Iterable[Tokens], others: Iterable[Tokens] = (), min_count: int = 1
+    ) -> Symbols:
+        """The symbols that occur so often; with an unknown one if there are more, there or here.
+
+        Args:
+          sequences: what is trained on.
+          others: what is held out.
+          min_count: how often a symbol must occur to be known.
+        """
         counts = Counter(symbol for tokens in sequences for symbol in tokens)
-        known = sorted(symbol for symbol, count in counts.items() if count >= min_count)
-        return cls(known, len(known) < len(counts))
+        known = {symbol for symbol, count in counts.items() if count >= min_count}
+        met = counts.keys() | {symbol for tokens in others for symbol in tokens}
+        return cls(sorted(known), not met <= known)
 
     @property
     def size(self) -> int:
