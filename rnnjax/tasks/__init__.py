@@ -73,6 +73,9 @@ TASKS = _Tasks(
     translate="translate:Translate",
     dialogue="translate:Dialogue",
     summarise="translate:Summarise",
+    dates="dates:Dates",
+    reverse="reverse:Reverse",
+    pronounce="pronounce:Pronounce",
 )
 
 
