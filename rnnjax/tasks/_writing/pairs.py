@@ -78,7 +78,8 @@ class Symbols(NamedTuple):
         for tokens in sequences:
             strange = [symbol for symbol in tokens if symbol not in places]
             if strange and not self.unknown:
-                raise ValueError(f"there is {strange[0]!r}, which the training data have not")
+                text = (" " * (max(map(len, tokens)) > 1)).join(tokens)
+                raise ValueError(f"{text!r} has {strange[0]!r}, which the training data have not")
             found.append(np.array([places.get(s, self.size - 1) for s in tokens], np.int32))
         return found
 
@@ -126,28 +127,35 @@ def place(text: str) -> str:
 
 
 def by_hash(
-    texts: Sequence[Text], test: float, validation: float, what: object
+    texts: Sequence[Text],
+    test: float,
+    validation: float,
+    what: object,
+    groups: Sequence[str] | None = None,
 ) -> tuple[list[Text], list[Text], list[Text]]:
-    """Pairs for training, validation and test, by a hash of what is read; all of a source together.
+    """Pairs for training, validation and test, by a hash; all of a source or a group together.
 
     Args:
       texts: the pairs.
       test: the share of the sources that tests.
       validation: the share that validates.
       what: where they are from, for errors.
+      groups: what each is held out together with; by default those of its source.
 
     Raises:
-      ValueError: there are fewer than three sources.
+      ValueError: there are fewer than three sources or groups.
     """
-    sources = sorted({source for source, _ in texts}, key=lambda s: (zlib.crc32(s.encode()), s))
+    kind = "sources" if groups is None else "parts"
+    groups = [source for source, _ in texts] if groups is None else groups
+    sources = sorted(set(groups), key=lambda s: (zlib.crc32(s.encode()), s))
     if len(sources) < 3:
-        raise ValueError(f"{what} has {len(sources)} different sources, need at least 3")
+        raise ValueError(f"{what} has {len(sources)} different {kind}, need at least 3")
     tests = max(1, round(test * len(sources)))
     validates = tests + max(1, round(validation * len(sources)))
     places = {source: (n >= tests) + (n >= validates) for n, source in enumerate(sources)}
     parts: tuple[list[Text], ...] = ([], [], [])
-    for text in texts:
-        parts[places[text[0]]].append(text)
+    for text, group in zip(texts, groups, strict=True):
+        parts[places[group]].append(text)
     return parts[2], parts[1], parts[0]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from rnnjax._factory import natural
 from rnnjax.tasks._writing.baselines import most_frequent, unchanged
 from rnnjax.tasks._writing.pairs import Part, Text, read_pairs
-from rnnjax.tasks.translate.sentences import Example, Sentences
+from rnnjax.tasks.translate.sentences import Sentences
 from rnnjax.train.files import read_columns, read_utf8
 from rnnjax.train.task import Data, Facts
 
@@ -62,11 +62,12 @@ class Dialogue(Sentences):
     def data(self) -> Data:
         """Turns and their answers, in three parts."""
         assert self.text is not None
-        return self.held_out(read_turns(self.text), self.text)
+        texts, groups = read_turns(self.text)
+        return self.held_out(texts, self.text, groups)
 
     def read(self, path: pathlib.Path, facts: Facts) -> Part:
         """A file of dialogues."""
-        return self.part([example[:2] for example in read_turns(path)])
+        return self.part(read_turns(path)[0])
 
     def baselines(self, data: Data) -> dict[str, float]:
         """The most frequent answer, and the turn as an answer to itself."""
@@ -135,8 +136,7 @@ class Summarise(Sentences):
     def data(self) -> Data:
         """Texts and their summaries, in three parts."""
         assert self.text is not None
-        texts = self._texts(self.text)
-        return self.held_out([Example(read, wanted, read) for read, wanted in texts], self.text)
+        return self.held_out(self._texts(self.text), self.text)
 
     def _texts(self, path: pathlib.Path) -> list[Text]:
         if path.suffix == ".tsv":
@@ -158,8 +158,8 @@ class Summarise(Sentences):
         }
 
 
-def read_turns(path: pathlib.Path) -> list[Example]:
-    """Each turn of a file's dialogues but the last with the one that answers it.
+def read_turns(path: pathlib.Path) -> tuple[list[Text], list[str]]:
+    """The turns of a file's dialogues with what answers them, and what each is held out with.
 
     Raises:
       ValueError: it cannot be read, or no turn is answered.
@@ -170,13 +170,10 @@ def read_turns(path: pathlib.Path) -> list[Example]:
             dialogues[-1].append(line)
         elif dialogues[-1]:
             dialogues.append([])
-    found = [
-        Example(turns[place], turns[place + 1], f"{n} {place // BLOCK}")
-        for n, turns in enumerate(dialogues)
-        for place in range(len(turns) - 1)
-    ]
-    if not found:
+    places = [(n, place) for n, turns in enumerate(dialogues) for place in range(len(turns) - 1)]
+    if not places:
         raise ValueError(
             f"{path}: no turn is answered: a dialogue is a turn a line, and an empty line ends it"
         )
-    return found
+    texts = [(dialogues[n][place], dialogues[n][place + 1]) for n, place in places]
+    return texts, [f"{n} {place // BLOCK}" for n, place in places]

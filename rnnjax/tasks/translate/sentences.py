@@ -7,17 +7,16 @@ import pathlib
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
-
-import numpy as np
+from typing import Any, ClassVar
 
 from rnnjax._factory import natural
-from rnnjax.tasks._writing.pairs import TEST, TRAIN, VALIDATION
+from rnnjax.tasks._writing.pairs import Text, by_hash
 from rnnjax.tasks._writing.task import Writing
 from rnnjax.train.task import Data
 
 # Numbers with their points, words with their hyphens and apostrophes, and marks one by one.
 _WORDS = re.compile(r"\d+(?:[.,:]\d+)+|\w+(?:['’-]\w+)*|\S")
+HELD_OUT = 0.05  # of a user's pairs, for validation and for test
 _BEHIND, _BEFORE, _QUOTE = set(".,;:!?%)]}»”…"), set("([{¿¡«“"), '"'
 
 
@@ -44,39 +43,6 @@ def written(tokens: Sequence[str]) -> str:
         open_quote ^= token == _QUOTE
         glued = token in _BEFORE or (token == _QUOTE and open_quote)
     return text
-
-
-class Example(NamedTuple):
-    """A pair of texts, and what it is held out together with."""
-
-    read: str
-    written: str
-    group: str
-
-
-def parted(groups: Sequence[str], what: Any) -> dict[str, str]:
-    """The part of each group: a twentieth each is held out for validation and test.
-
-    Args:
-      groups: one or several examples are of each.
-      what: what they are of, for an error.
-
-    Raises:
-      ValueError: there are not three.
-    """
-    different = list(dict.fromkeys(groups))
-    if len(different) < 3:
-        raise ValueError(
-            f"{what} has {len(different)} that can be held out apart, and at least three are "
-            "needed: to learn from, to choose by and to test on"
-        )
-    # Not by the seed of a run, so that all runs are judged alike.
-    order = np.random.default_rng(0).permutation(len(different))
-    held = max(1, len(different) // 20)
-    return {
-        different[n]: VALIDATION if place < held else TEST if place < 2 * held else TRAIN
-        for place, n in enumerate(order)
-    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,18 +82,20 @@ class Sentences(Writing):
         """With blanks where they belong."""
         return written(source)
 
-    def held_out(self, examples: Sequence[Example], what: pathlib.Path) -> Data:
-        """The data of a user's examples, in three parts; words that only others have are unknown.
+    def held_out(
+        self, texts: Sequence[Text], what: pathlib.Path, groups: Sequence[str] | None = None
+    ) -> Data:
+        """The data of a user's pairs, in three parts; words that only others have are unknown.
+
+        Args:
+          texts: the pairs.
+          what: their file.
+          groups: what each is held out together with; by default those of its source.
 
         Raises:
           ValueError: they are too few, or no word occurs often enough.
         """
-        place = parted([example.group for example in examples], what)
-        train, validation, test = (
-            self.part([(e.read, e.written) for e in examples if place[e.group] == name])
-            for name in (TRAIN, VALIDATION, TEST)
-        )
-        data = self.split(train, validation, test, self.min_count)
+        data = self.split(by_hash(texts, HELD_OUT, HELD_OUT, what, groups), self.min_count)
         for side in ("read", "written"):
             data.facts[side]["unknown"] = True
             if not data.facts[side]["known"]:

@@ -10,7 +10,7 @@ from rnnjax._factory import natural
 from rnnjax.tasks._writing.baselines import symbol_by_symbol, unchanged
 from rnnjax.tasks._writing.pairs import TRAIN, VALIDATION, read_pairs
 from rnnjax.tasks.translate.corpus import SEEN, UNSEEN, corpus
-from rnnjax.tasks.translate.sentences import Example, Sentences
+from rnnjax.tasks.translate.sentences import Sentences
 from rnnjax.train.files import read_utf8
 from rnnjax.train.task import Data
 
@@ -74,11 +74,11 @@ class Translate(Sentences):
             texts, what = read_parallel(self.source_file, self.target_file), self.source_file
         else:
             found = corpus(self.generated)
-            test = self.part([*found[SEEN], *found[UNSEEN]])
+            test = [*found[SEEN], *found[UNSEEN]]
+            data = self.split((found[TRAIN], found[VALIDATION], test))
             kinds = [SEEN] * len(found[SEEN]) + [UNSEEN] * len(found[UNSEEN])
-            train, validation = (self.part(found[name]) for name in (TRAIN, VALIDATION))
-            return self.split(train, validation, test._replace(kinds=kinds))
-        return self.held_out([Example(read, wanted, read) for read, wanted in texts], what)
+            return data._replace(test=data.test._replace(kinds=kinds))
+        return self.held_out(texts, what)
 
     def baselines(self, data: Data) -> dict[str, float]:
         """Each word by itself, and the sentence as it stands."""
