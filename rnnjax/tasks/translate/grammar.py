@@ -5,6 +5,7 @@ verbs with their subject; the adjective stands behind the noun; a pronoun that i
 before the verb, one that is a subject is left out; ser and estar are both to be; English negates
 and asks with do; a person who is an object is marked by "a"; what is liked is the subject. A
 sentence has up to four clauses of one tense, and "she" is whoever the clause before was about.
+There are 596,676,313,494,136,617 sentences of one clause, each of one meaning.
 
     la niña no lee porque tiene sueño .     the girl does not read because she is sleepy .
 """
@@ -291,7 +292,7 @@ def doing(choose: Draw, verb: Verb, frame: str, whose: Phrase) -> Predicate:
         what = choose.part(noun_phrase, ("thing", "text"), "object")
         pairs = what.pairs
         if choose((True, False)):
-            clitic, whom, who = choose(CLITICS[:3])
+            clitic, whom, who = choose([one for one in CLITICS if one[2] is not None])
             _apart(who, whose)
             spanish, english = what.spanish, f"{whom} {what.english}"
         else:
@@ -312,12 +313,11 @@ def doing(choose: Draw, verb: Verb, frame: str, whose: Phrase) -> Predicate:
     else:
         what = choose.part(noun_phrase, (frame,), "object")
         spanish, english, pairs = what.spanish, what.english, what.pairs
-    if whose.noun:
-        pairs += ((whose.noun, verb.spanish),)
+    pairs += _together(whose, verb)
     return Predicate(verb, spanish, english, clitic=clitic, pairs=pairs, near=near)
 
 
-def with_modal(choose: Draw, said: Predicate, future: bool) -> Predicate:
+def with_modal(choose: Draw, whose: Phrase, said: Predicate, future: bool) -> Predicate:
     """The same wanted, possible, due or about to be: an infinitive."""
     modal = choose(lexicon.modals())
     if (modal.spanish == "ir a" and future) or modal.spanish == said.verb.spanish:
@@ -328,7 +328,13 @@ def with_modal(choose: Draw, said: Predicate, future: bool) -> Predicate:
         english_verb=modal,
         near=f"{said.verb.spanish} {said.near}",
         english=f"{done.english} {said.english}",
+        pairs=said.pairs + _together(whose, modal),
     )
+
+
+def _together(whose: Phrase, verb: Verb) -> Pairs:
+    """A noun and its verb."""
+    return ((whose.noun, verb.spanish.split()[0]),) if whose.noun else ()
 
 
 def _frames(verb: Verb) -> tuple[str, ...]:
@@ -381,7 +387,6 @@ def stated(
 
 def said_of(choose: Draw, kind: str, before: Phrase | None, future: bool) -> Said:
     """A subject and what is said of it: what it "is", "does", or how old it is ("aged")."""
-    having = next(verb for verb in lexicon.verbs() if verb.spanish == "tener")
     if kind == "is":
         # Only what may be said of one kind of noun is chosen with it.
         kinds = choose((("person",), ("person",), ("animal",), ("thing",), ("door",), ("text",),
@@ -397,22 +402,24 @@ def said_of(choose: Draw, kind: str, before: Phrase | None, future: bool) -> Sai
     if kind == "aged":
         whose = subject(choose, ("person",), before, agrees=False, known=True)
         age, years = choose(lexicon.AGES)
-        return Said(whose, _having(having, f"{age} años", f"{years} years old"))
+        return Said(whose, _having(whose, f"{age} años", f"{years} years old"))
     if choose((True, *[False] * 7)):
         whose = subject(choose, ("person",), before, agrees=False, known=True)
-        return Said(whose, _having(having, *choose(lexicon.HAD)))
+        return Said(whose, _having(whose, *choose(lexicon.HAD)))
     verb = choose(lexicon.verbs())
     frame = choose(_frames(verb))
     whose = subject(choose, verb.subjects, before, agrees=False, known=True)
     said = choose.part(doing, verb, frame, whose)
     if whose.kind == "person" and choose((True, *[False] * 4)):
-        said = with_modal(choose, said, future)
+        said = with_modal(choose, whose, said, future)
     return Said(whose, said)
 
 
-def _having(verb: Verb, spanish: str, english: str) -> Predicate:
+def _having(whose: Phrase, spanish: str, english: str) -> Predicate:
     """What one has in Spanish and is in English."""
-    return Predicate(verb, "", english, lexicon.being()["estar"], near=spanish)
+    verb = next(verb for verb in lexicon.verbs() if verb.spanish == "tener")
+    pairs = _together(whose, verb)
+    return Predicate(verb, "", english, lexicon.being()["estar"], near=spanish, pairs=pairs)
 
 
 def _time(choose: Draw, tense: str, first: bool) -> tuple[str, str]:
@@ -448,7 +455,7 @@ def _unmarked(verb: Verb) -> bool:
 
 def there_is(choose: Draw, tense: str, first: bool) -> Clause:
     """What there is somewhere: hay."""
-    kinds = choose((("person",), ("animal",), ("thing",), ("food",), ("text",)))
+    kinds = choose((("person",), ("animal",), ("thing",), ("food",), ("text",), ("dish", "drink")))
     negated = choose((False, False, True))
     what = choose.part(noun_phrase, kinds, "several" if negated else "there")
     place, where = located(choose, thing=kinds[0] not in ("person", "animal"))
@@ -514,7 +521,7 @@ def question(choose: Draw, tense: str) -> Clause:
         fits = [verb for verb in lexicon.verbs() if {*things} & {*verb.takes}]
         verb = choose(fits)
         whose = subject(choose, verb.subjects, None, agrees=False, known=False)
-        said = Predicate(verb, pairs=((whose.noun, verb.spanish),) if whose.noun else ())
+        said = Predicate(verb, pairs=_together(whose, verb))
         if kind == "how many":
             several = tuple(thing for thing in things if thing in verb.takes)
             what = choose.part(noun_phrase, several, "several")
@@ -544,7 +551,9 @@ def question(choose: Draw, tense: str) -> Clause:
 def _who(choose: Draw, tense: str) -> tuple[Phrase, Predicate]:
     verb = choose([verb for verb in lexicon.verbs() if "person" in verb.subjects])
     said = choose.part(doing, verb, choose(_frames(verb)), WHO)
-    return WHO, with_modal(choose, said, tense == FUTURE) if choose((True, *[False] * 4)) else said
+    return WHO, with_modal(choose, WHO, said, tense == FUTURE) if choose(
+        (True, *[False] * 4)
+    ) else said
 
 
 def exclamation(choose: Draw, tense: str) -> Clause:
