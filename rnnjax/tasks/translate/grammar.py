@@ -241,15 +241,15 @@ def located(choose: Draw, *, thing: bool = False) -> tuple[str, str]:
     return f"en {place}", there
 
 
-def accompanied(choose: Draw, whose: Phrase) -> tuple[str, str]:
-    """With whom."""
+def accompanied(choose: Draw, whose: Phrase) -> tuple[str, str, Pairs]:
+    """With whom, and which words stand together in it."""
     with_me = (("conmigo", "me", ME), ("contigo", "you", YOU), ("con nosotros", "us", WE))
     if choose((True, False, False)):
         spanish, english, who = choose(with_me)
         _apart(who, whose)
-        return spanish, f"with {english}"
+        return spanish, f"with {english}", ()
     other = choose.part(person)
-    return f"con {other.spanish}", f"with {other.english}"
+    return f"con {other.spanish}", f"with {other.english}", other.pairs
 
 
 def _apart(who: int | None, whose: Phrase) -> None:
@@ -284,7 +284,7 @@ def doing(choose: Draw, verb: Verb, frame: str, whose: Phrase) -> Predicate:
         elif more == "manner":
             near, english = choose(lexicon.MANNERS)
         elif more == "with":
-            spanish, english = accompanied(choose, whose)
+            spanish, english, pairs = accompanied(choose, whose)
     elif frame == "to":
         place, there = choose(lexicon.PLACES)
         spanish, english = f"a {place}", f"to {there.split(' ', 1)[1]}"
