@@ -81,7 +81,8 @@ def test_what_is_drawn_is_never_what_is_held_out(task):
     data = task.data()
     read, written = (Symbols(**data.facts[side]) for side in ("read", "written"))
     source = task.source(data)
-    held = {task.group(("".join(s), task.text_of(a[0]))) for s, a in zip(*data.test, strict=True)}
+    pairs = zip(data.test.sources, data.test.answers, strict=True)
+    held = {task.group(("".join(s), task.text_of(a[0]))) for s, a in pairs}
     held |= {"".join(tokens) for tokens in data.validation.sources}
     seen = []
     for step in range(60):
@@ -491,7 +492,7 @@ def test_lexicons(tmp_path):
     assert read_lexicon(file) == [("read", "R EH1 D"), ("read", "R IY1 D"), ("red", "R EH1 D")]
     task = Pronounce(lexicon=file)
     part = task.read(file, {})
-    assert part == ([list("read"), list("red")], [[["R", "EH", "D"], ["R", "IY", "D"]],
+    assert part[:2] == ([list("read"), list("red")], [[["R", "EH", "D"], ["R", "IY", "D"]],
                                                   [["R", "EH", "D"]]])  # fmt: skip
     stressed = dataclasses.replace(task, stress=True).read(file, {})
     assert stressed.answers[1] == [["R", "EH1", "D"]]

@@ -154,7 +154,7 @@ def noun_phrase(choose: Draw, kinds: tuple[str, ...], use: str = "") -> Phrase:
       kinds: of nouns.
       use: "" with an article; "object", where there may be none; "there", for what there is;
         "like", for what is liked, which has the article in Spanish alone; "several", without one
-        and of several.
+        and of several, where they can be counted.
     """
     noun = choose(lexicon.nouns(kinds))
     mass = noun.kind in lexicon.UNCOUNTED

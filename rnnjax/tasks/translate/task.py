@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from rnnjax._factory import natural
 from rnnjax.tasks._writing.baselines import symbol_by_symbol, unchanged
@@ -39,8 +39,7 @@ class Translate(Sentences):
     source_file: pathlib.Path | None = None
     target_file: pathlib.Path | None = None
     generated: int = 50_000
-    cell: Literal["elman", "lstm", "gru"] = "gru"
-    steps: int = 2000
+    steps: int = 1500
     learning_rate: float = 5e-3
     evaluate_every: int = 500
 
