@@ -348,9 +348,6 @@ class Writing(Task):
 class DrawnWriting(Writing):
     """A task whose pairs are drawn, endless for training; those held out are never trained on."""
 
-    # How many pairs are held out.
-    counts: ClassVar[dict[str, int]] = HELD_OUT
-
     def drawn(self, rng: np.random.Generator, step: int | None = None) -> Text:
         """A pair of texts; for a training step, or None for what is held out."""
         raise NotImplementedError
@@ -367,9 +364,13 @@ class DrawnWriting(Writing):
         """What decides which part a pair is of; pairs of one group are held out together."""
         return text[0]
 
+    def counts(self) -> dict[str, int]:
+        """How many pairs are held out of each part."""
+        return HELD_OUT
+
     def data(self) -> Data:
         """The same held-out pairs for every seed; of training pairs, their symbols."""
-        found = held_out(self.drawn, self.group, self.counts, HELD_OUT_SEED)
+        found = held_out(self.drawn, self.group, self.counts(), HELD_OUT_SEED)
         read, written = (Symbols(list(symbols)) for symbols in self.symbols())
         facts = {
             "read": read._asdict(),
