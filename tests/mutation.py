@@ -669,9 +669,10 @@ def every_fault() -> list[Fault]:
     from tasks.classifying_mutants import CLASSIFYING
     from tasks.forecast_mutants import FORECAST
     from tasks.labelling_mutants import LABELLING
+    from tasks.program_mutants import PROGRAM
     from train.training_mutants import TRAIN
 
-    tasks = (*CLASSIFYING, *FORECAST, *LABELLING)
+    tasks = (*CLASSIFYING, *FORECAST, *LABELLING, *PROGRAM)
     mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *TRAIN, *tasks)
     return [*FAULTS, *(Fault(*mutant) for mutant in mutants)]
 
