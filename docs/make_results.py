@@ -1,7 +1,8 @@
 """Writes a page of docs/results from runs: python docs/make_results.py PAGE RUN [RUN ...].
 
 The pages are in PAGES. Several runs of one task stand in one table, the first one's pictures below;
-where they differ in their seeds alone, with the mean of all.
+where they differ in their seeds alone, with the mean of all. Their other figures stand side by
+side.
 """
 
 from __future__ import annotations
@@ -152,7 +153,13 @@ def render(runs: list[pathlib.Path], page: str) -> str:
     ordered = sorted(scores.items(), key=lambda item: -item[1])
     lines += [f"| {name} | {score:.4g} |" for name, score in ordered]
     more = {name: figure for name, figure in results[0]["test"].items() if name not in scores}
-    if len(more) > 1:  # the first one is the metric
+    if len(more) > 1 and len(runs) > 1:  # the first one is the metric
+        rows = [
+            f"| {name} | " + " | ".join(f"{r['test'][name]:.4g}" for r in results) + " |"
+            for name in more
+        ]
+        lines += ["", f"| | {' | '.join(names(runs))} |", "| --- |" + " ---: |" * len(runs), *rows]
+    elif len(more) > 1:
         lines += ["", "The model's figures: " + ", ".join(f"{n} {f:.4g}" for n, f in more.items())]
     lines += ["", f"![training]({page}_training.png)", "", f"![the model]({page}.png)", ""]
     sample = [line.rstrip() for line in results[0]["sample"].splitlines()]

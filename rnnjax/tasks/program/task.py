@@ -42,8 +42,8 @@ class Program(DrawnWriting):
       length: Digits of the numbers in a program, at most.
       nesting: How many operations a program combines, at most.
       curriculum: How hard training programs are. none: as hard as can be; naive: ever harder, by
-        length and then by nesting, until the middle of training; mixed: length and nesting are
-        drawn for every program; combined: every other one naive, every other one mixed.
+        length and then by nesting, in equal steps until the middle of training; mixed: length and
+        nesting are drawn for every program; combined: one of the two, drawn for every program.
       doubled: Read every program twice, one after the other.
 
     Reference:
