@@ -140,6 +140,8 @@ class Generate:
       temperature: 1 samples from the model, 0 takes the likeliest.
       top_k: Draw from so many of the likeliest symbols alone; 0 from all.
       top_p: Draw from the fewest likeliest symbols with this probability together; 1 from all.
+      min_p: Draw from symbols with this share of the likeliest one's probability; 0 from all.
+      repetition: Above 1, symbols that the text has already are less likely.
       samples: How many texts, in one batch; text b is that of seed + b.
       seed: Of the draws; the same seed gives the same text.
       unknown: Read what the model never saw as the unknown symbol.
@@ -152,6 +154,8 @@ class Generate:
     temperature: float = 0.7
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
+    repetition: float = 1.0
     samples: int = 1
     seed: int = 0
     unknown: bool = False
@@ -174,6 +178,8 @@ class Generate:
             temperature=self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,
+            min_p=self.min_p,
+            repetition=self.repetition,
             seed=self.seed,
             unknown=self.unknown,
         )

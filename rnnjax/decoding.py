@@ -154,8 +154,7 @@ def sample(
     """
     first, length, end = _checked(cell, first, length, end)
     cuts = _cuts(temperature, top_k, top_p, min_p)
-    if not isinstance(repetition, jax.Array):
-        repetition = real("repetition", repetition, "a positive number", lambda x: 0 < x < math.inf)
+    repetition = _penalty(repetition)
     keys = noise_keys(key, first.shape)[..., 0]
     return _sample(cell, params, state, first, length, end, allowed, keys, repetition, cuts)
 
@@ -302,9 +301,7 @@ def _sample(
     allowed: Allowed | None, keys: Array, repetition: Array, cuts: dict[str, Array],
 ) -> Decoded:  # fmt: skip
     def choose(row: _Row, logits: Array) -> Array:
-        penalty = jnp.asarray(repetition).astype(logits.dtype)
-        rarer = jnp.where(logits > 0, logits / penalty, logits * penalty)
-        return _draw(jnp.where(row.more, rarer, logits), fold_in(keys, row.t), **cuts)
+        return _draw(_rarer(logits, row.more, repetition), fold_in(keys, row.t), **cuts)
 
     return _single(cell, params, state, first, length, end, allowed, choose)
 
@@ -489,6 +486,13 @@ def _taken(parent: Array, leaf: Array) -> Array:
     return jnp.take_along_axis(leaf, index, axis=parent.ndim - 1)
 
 
+def _rarer(logits: Array, written: Array, repetition: float | Array) -> Array:
+    """Logits, where those of symbols that were written, bool [*B, V], are less likely."""
+    penalty = jnp.asarray(repetition).astype(logits.dtype)
+    less = jnp.where(logits > 0, logits / penalty, logits * penalty)
+    return jnp.where(written, less, logits)
+
+
 @jax.jit
 def _draw(
     logits: Array,
@@ -541,6 +545,13 @@ def _cuts(temperature: Any, top_k: Any, top_p: Any, min_p: Any) -> dict[str, Any
         "top_p": checked("top_p", top_p, within("a number in (0, 1]", lambda x: 0 < x <= 1)),
         "min_p": checked("min_p", min_p, within("a number in [0, 1]", lambda x: 0 <= x <= 1)),
     }
+
+
+def _penalty(repetition: Any) -> Any:
+    """The penalty of repetition, checked where it is no array."""
+    if isinstance(repetition, jax.Array):
+        return repetition
+    return real("repetition", repetition, "a positive number", lambda x: 0 < x < math.inf)
 
 
 def _checked(cell: Cell, first: Any, length: Any, end: Any) -> tuple[Array, int, int | None]:

@@ -18,7 +18,7 @@ _FAULTS = [
      "coverage"),
     ("repetition makes the unlikely likelier", "logits * penalty", "logits / penalty",
      "repetition"),
-    ("repetition of all", "jnp.where(row.more, rarer, logits)", "rarer", "repetition"),
+    ("repetition of all", "jnp.where(written, less, logits)", "less", "repetition"),
     ("min_p is a logit", "jnp.log(min_p)", "(min_p - 1)", "cut_off"),
     ("top_p without the one that reaches it", "(likelier < top_p)",
      "(likelier < top_p - share[..., :1])", "cut_off"),

@@ -487,9 +487,9 @@ FAULTS = [
     Fault(
         "generation: a program for each temperature",
         "rnnjax/tasks/language_model/sample.py",
-        "_draw(logits, keys, t, len(vocabulary) - 1, how)",
-        "jax.jit(lambda a, k, t: draw(a.at[..., -1].set(-jnp.inf), fold_in(k, t), **how))("
-        "logits, keys, t)",
+        "_draw(logits, written, keys, t, len(vocabulary) - 1, *how)",
+        "jax.jit(lambda a, w, k, t: (draw(a.at[..., -1].set(-jnp.inf), fold_in(k, t), **how[1]), "
+        "w))(logits, written, keys, t)",
         ("tests/tasks/language_model/test_sample.py", "-k", "compile_nothing"),
     ),
     Fault(
@@ -670,9 +670,10 @@ def every_fault() -> list[Fault]:
     from tasks.forecast_mutants import FORECAST
     from tasks.labelling_mutants import LABELLING
     from tasks.program_mutants import PROGRAM
+    from tasks.writing_mutants import WRITING
     from train.training_mutants import TRAIN
 
-    tasks = (*CLASSIFYING, *FORECAST, *LABELLING, *PROGRAM)
+    tasks = (*CLASSIFYING, *FORECAST, *LABELLING, *PROGRAM, *WRITING)
     mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *TRAIN, *tasks)
     return [*FAULTS, *(Fault(*mutant) for mutant in mutants)]
 

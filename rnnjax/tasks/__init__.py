@@ -70,6 +70,9 @@ TASKS = _Tasks(
     classify_text="classify_text:ClassifyText",
     classify_series="classify_series:ClassifySeries",
     add="add:Add",
+    dates="dates:Dates",
+    reverse="reverse:Reverse",
+    pronounce="pronounce:Pronounce",
     program="program:Program",
 )
 

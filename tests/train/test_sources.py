@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnnjax import bucket
 from rnnjax.train import (
     examples,
     generated,
@@ -13,6 +14,7 @@ from rnnjax.train import (
     sliding_windows,
     streams,
 )
+from rnnjax.train.sources import Sequences
 
 # --- one long sequence ---------------------------------------------------------------------------
 
@@ -314,3 +316,47 @@ def test_an_iterator_is_read_in_its_order():
     with pytest.raises(TypeError, match="batches must be an iterable of batches, got 3"):
         iterated(3)
     assert iterated([1]).batch_size == 1
+
+
+def test_pairs_are_padded_by_their_own_lengths():
+    draw = np.random.default_rng(2)
+    pairs = [
+        tuple(draw.integers(1, 9, size) for size in draw.integers(0, 12, 2)) for _ in range(31)
+    ]
+    xs, targets = (
+        [np.append(n, each) for n, each in enumerate(side)] for side in zip(*pairs, strict=True)
+    )
+    source = sequences(xs, targets, aligned=False, batch_size=4, buckets=3)
+    assert source.axes == Sequences(1, 0, 1, 0, 0)
+    shapes, seen = set(), []
+    for step in range(source.steps_per_pass):
+        batch = source.batch(step)
+        shapes.add((batch.xs.shape, batch.targets.shape))
+        assert batch.targets.shape[0] >= batch.target_lengths.max() > 0
+        for row in np.flatnonzero(batch.real):
+            n = int(batch.xs[0, row])
+            seen.append(n)
+            for array, lengths, wanted in (
+                (batch.xs, batch.lengths, xs[n]),
+                (batch.targets, batch.target_lengths, targets[n]),
+            ):
+                assert lengths[row] == len(wanted)
+                np.testing.assert_array_equal(array[: len(wanted), row], wanted)
+                assert not array[len(wanted) :, row].any()
+        assert not batch.target_lengths[~batch.real].any()
+    assert sorted(seen) == list(range(31))
+    assert 1 < len(shapes) <= 3
+    # As near to each other as they can be: the steps of both together are what is padded.
+    totals = np.array([len(x) + len(t) for x, t in zip(xs, targets, strict=True)])
+    for length, rows in bucket(totals, 3):
+        assert (max(len(xs[n]) for n in rows), max(len(targets[n]) for n in rows)) in {
+            (a[0], b[0]) for a, b in shapes
+        }, length
+
+
+def test_labels_are_labels_whether_aligned_or_not():
+    """Only sequences have lengths of their own."""
+    for targets in (None, np.arange(3)):
+        source = sequences(unequal()[:3], targets, aligned=False, batch_size=2)
+        assert source.batch(0).target_lengths is None
+        assert source.axes.target_lengths is None

@@ -48,11 +48,20 @@ class Symbols(NamedTuple):
     unknown: bool = False
 
     @classmethod
-    def of(cls, sequences: Iterable[Tokens], min_count: int = 1) -> Symbols:
-        """The symbols that occur so often; with an unknown one where some occur less often."""
+    def of(
+        cls, sequences: Iterable[Tokens], others: Iterable[Tokens] = (), min_count: int = 1
+    ) -> Symbols:
+        """The symbols that occur so often; with an unknown one if there are more, there or here.
+
+        Args:
+          sequences: what is trained on.
+          others: what is held out.
+          min_count: how often a symbol must occur to be known.
+        """
         counts = Counter(symbol for tokens in sequences for symbol in tokens)
-        known = sorted(symbol for symbol, count in counts.items() if count >= min_count)
-        return cls(known, len(known) < len(counts))
+        known = {symbol for symbol, count in counts.items() if count >= min_count}
+        met = counts.keys() | {symbol for tokens in others for symbol in tokens}
+        return cls(sorted(known), not met <= known)
 
     @property
     def size(self) -> int:
@@ -113,6 +122,32 @@ class Drawn(NamedTuple):
 def place(text: str) -> str:
     """Which part a pair is of, by a hash: a twentieth each is held out for validation and test."""
     return {0: VALIDATION, 1: TEST}.get(zlib.crc32(text.encode()) % 20, TRAIN)
+
+
+def by_hash(
+    texts: Sequence[Text], test: float, validation: float, what: object
+) -> tuple[list[Text], list[Text], list[Text]]:
+    """Pairs for training, validation and test, by a hash of what is read; all of a source together.
+
+    Args:
+      texts: the pairs.
+      test: the share of the sources that tests.
+      validation: the share that validates.
+      what: where they are from, for errors.
+
+    Raises:
+      ValueError: there are fewer than three sources.
+    """
+    sources = sorted({source for source, _ in texts}, key=lambda s: (zlib.crc32(s.encode()), s))
+    if len(sources) < 3:
+        raise ValueError(f"{what} has {len(sources)} different sources, need at least 3")
+    tests = max(1, round(test * len(sources)))
+    validates = tests + max(1, round(validation * len(sources)))
+    places = {source: (n >= tests) + (n >= validates) for n, source in enumerate(sources)}
+    parts: tuple[list[Text], ...] = ([], [], [])
+    for text in texts:
+        parts[places[text[0]]].append(text)
+    return parts[2], parts[1], parts[0]
 
 
 def held_out(

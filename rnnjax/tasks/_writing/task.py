@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import itertools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -128,14 +128,19 @@ class Writing(Task):
         """Pairs of texts as pairs of symbols; a source that occurs again has several answers."""
         found: dict[str, list[list[str]]] = {}
         for source, answer in texts:
-            found.setdefault(source, []).append(self.written_tokens(answer))
+            answers = found.setdefault(source, [])
+            if (tokens := self.written_tokens(answer)) not in answers:
+                answers.append(tokens)
         return Part([self.read_tokens(source) for source in found], list(found.values()))
 
-    def split(self, train: Part, validation: Part, test: Part, min_count: int = 1) -> Data:
-        """The data of three parts: symbols are those of the first."""
-        read = Symbols.of(train.sources, min_count)
-        written = Symbols.of(itertools.chain(*train.answers), min_count)
-        longest = max(len(answer) for some in train.answers for answer in some)
+    def split(self, parts: Iterable[Sequence[Text]], min_count: int = 1) -> Data:
+        """The data of training, validation and test pairs: symbols are those of the first."""
+        train, validation, test = map(self.part, parts)
+        held = Part(validation.sources + test.sources, [*validation.answers, *test.answers])
+        read = Symbols.of(train.sources, held.sources, min_count)
+        answers = list(itertools.chain(*train.answers))
+        written = Symbols.of(answers, itertools.chain(*held.answers), min_count)
+        longest = max(map(len, answers))
         facts = {"read": read._asdict(), "written": written._asdict(), "longest": longest}
         return Data(train, validation, test, facts)
 
@@ -292,8 +297,9 @@ class Writing(Task):
           missed: how many symbols of each first answer, its end among them, are others than the
             likeliest ones after the right ones before.
         """
+        whole = self.metric if self.metric.endswith("wrong") else WRONG
         found = {
-            WRONG: wrong(written, part.answers),
+            whole: wrong(written, part.answers),
             "% of symbols wrong": symbols_wrong(written, part.answers),
             "edits, % of symbols": edits(written, part.answers),
         }

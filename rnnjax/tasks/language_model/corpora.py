@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import pathlib
-import sysconfig
 import warnings
-from collections.abc import Iterator
 from typing import NamedTuple
 
+from rnnjax.tasks._library import hashed, library_sources
 from rnnjax.train.files import read_verbatim
 
-# Left out of the standard library: its tests, what a distribution may or may not install, and
-# tables that are data rather than code.
-_LEFT_OUT = {
-    *("test", "tests", "site-packages", "dist-packages", "idlelib", "lib2to3", "turtledemo"),
-    *("encodings", "pydoc_data"),
-}
 _LIBRARY_CHARACTERS = 2_500_000
 
 
@@ -55,7 +47,7 @@ def standard_library_text() -> Text:
       True
     """
     chosen, size = {}, 0
-    for name, source in _library_sources():
+    for name, source in library_sources():
         if size < _LIBRARY_CHARACTERS:
             chosen[name] = source
             size += len(source)
@@ -75,7 +67,7 @@ def standard_library_docstrings() -> Text:
       ValueError: the interpreter comes without its sources.
     """
     documented = {}
-    for name, source in _library_sources():
+    for name, source in library_sources():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the escapes in old sources
             nodes = list(ast.walk(ast.parse(source)))
@@ -84,24 +76,6 @@ def standard_library_docstrings() -> Text:
         if text := "".join(f"{docstring}\n\n" for docstring in found if docstring):
             documented[name] = text
     return _split_files(documented)
-
-
-def _library_sources() -> Iterator[tuple[str, str]]:
-    """Name and text of the standard library's sources, in the order of a hash of the names."""
-    root = pathlib.Path(sysconfig.get_path("stdlib"))
-    names = {
-        path.relative_to(root).as_posix(): path
-        for path in root.rglob("*.py")
-        if not _LEFT_OUT.intersection(path.relative_to(root).parts)
-        and not path.name.startswith("_sysconfigdata")  # written by each machine's own build
-    }
-    if not names:
-        raise ValueError(f"no Python sources in {root}: pass a text of your own")
-    for name in sorted(names, key=_hash):
-        try:
-            yield name, read_verbatim(names[name])
-        except ValueError:  # one or two sources are not UTF-8, on purpose
-            continue
 
 
 def read_text(path: str | pathlib.Path) -> Text:
@@ -149,7 +123,7 @@ def _read_files(path: pathlib.Path) -> dict[str, str]:
 
 def _split_files(texts: dict[str, str]) -> Text:
     """Every 20th file, in the order of a hash of the names, tests, and every 20th validates."""
-    names = sorted(texts, key=_hash)
+    names = sorted(texts, key=hashed)
     held = max(1, len(names) // 20)
     test, validation, train = names[:held], names[held : 2 * held], names[2 * held :]
     return Text(*("".join(texts[n] for n in part) for part in (train, validation, test)))
@@ -159,7 +133,3 @@ def _split_position(text: str) -> Text:
     """The first 90 % trains; what follows, which training never reads, validates and tests."""
     a, b = int(len(text) * 0.9), int(len(text) * 0.95)
     return Text(text[:a], text[a:b], text[b:])
-
-
-def _hash(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()

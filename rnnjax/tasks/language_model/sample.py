@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax import Cell
-from rnnjax._factory import natural, non_negative, real
+from rnnjax._factory import natural
 from rnnjax._noise import fold_in
-from rnnjax.decoding import draw
+from rnnjax.decoding import _cuts, _penalty, _rarer, draw
 from rnnjax.tasks.language_model.vocabulary import Vocabulary, Words
 from rnnjax.train.run import seed_key
 from rnnjax.train.step import non_finite
@@ -37,7 +37,7 @@ def generate(
       vocabulary: the model's symbols.
       prompt: what to continue; at least one symbol.
       length: how many symbols to generate.
-      **options: `temperature`, `top_k`, `top_p`, `seed` and `unknown` of `generate_batch`.
+      **options: those of `generate_batch`.
 
     Returns:
       An iterator over what each symbol adds to the text, without the prompt.
@@ -60,6 +60,8 @@ def generate_batch(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
+    min_p: float = 0.0,
+    repetition: float = 1.0,
     seed: int = 0,
     unknown: bool = False,
 ) -> Iterator[list[str]]:
@@ -67,8 +69,8 @@ def generate_batch(
 
         c_t ~ softmax(logits_t / temperature)
 
-    The unknown symbol is never drawn. Drawn in float32 or better; other values of `temperature`,
-    `top_k`, `top_p` and `seed` compile nothing anew.
+    The unknown symbol is never drawn. Drawn in float32 or better, as `rnnjax.decoding.sample` does;
+    other numbers compile nothing anew.
 
     Args:
       cell: the model, from symbols to logits.
@@ -81,6 +83,9 @@ def generate_batch(
       top_k: draw from the k likeliest symbols alone; 0 from all.
       top_p: draw from the fewest likeliest symbols that have this probability together, after
         temperature and `top_k`; 1 from all.
+      min_p: draw from symbols with at least this share of the likeliest one's probability; 0 from
+        all.
+      repetition: the penalty of a symbol that the text or its prompt has already; 1 is none.
       seed: of the draws; text b is the one that `seed + b` gives alone.
       unknown: whether a symbol of the prompt that the model never saw is read as the unknown one.
 
@@ -88,22 +93,15 @@ def generate_batch(
       An iterator over lists of what each text's next symbol adds to it, without the prompt.
 
     Raises:
-      ValueError: the prompt is empty or has a symbol the model never saw, `length`, `top_k` or
-        `temperature` is negative or not finite, or `top_p` is not in (0, 1].
+      ValueError: the prompt is empty or has a symbol the model never saw, or a number is out of
+        range.
       NonFiniteError: at the symbol where the largest logit is not finite.
-
-    Reference:
-      top_k: Fan, Lewis & Dauphin, Hierarchical Neural Story Generation, ACL 2018,
-      arXiv:1805.04833; top_p: Holtzman et al., The Curious Case of Neural Text Degeneration, ICLR
-      2020, arXiv:1904.09751.
     """
     symbols = vocabulary.encode(prompt, unknown=unknown)
     if not len(symbols):
         raise ValueError(f"prompt needs at least one {vocabulary.unit}")
-    temperature = non_negative("temperature", temperature)
-    top_p = real("top_p", top_p, "a number in (0, 1]", lambda x: 0 < x <= 1)
-    top_k, length = natural("top_k", top_k), natural("length", length)
-    how = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    length, cuts = natural("length", length), _cuts(temperature, top_k, top_p, min_p)
+    how = _penalty(repetition), cuts
     keys = jnp.stack([seed_key(seed + b) for b in range(natural("samples", samples, least=1))])
     return _stream(cell, params, vocabulary, symbols, length, how, keys)
 
@@ -114,7 +112,7 @@ def _stream(
     vocabulary: Vocabulary | Words,
     prompt: np.ndarray,
     length: int,
-    how: dict[str, float],
+    how: tuple[float, dict[str, float]],
     keys: Array,
 ) -> Iterator[list[str]]:
     step = jax.jit(cell.step, donate_argnums=1)
@@ -124,8 +122,9 @@ def _stream(
     for symbol in prompt:
         state, logits = step(params, state, jnp.full(batch, symbol, jnp.int32))
     before = np.full(batch, prompt[-1])
+    written = jnp.asarray(np.isin(np.arange(len(vocabulary)), prompt)[None].repeat(len(before), 0))
     for t in range(length):
-        symbols = _draw(logits, keys, t, len(vocabulary) - 1, how)
+        symbols, written = _draw(logits, written, keys, t, len(vocabulary) - 1, *how)
         now = np.asarray(symbols)
         for b in np.flatnonzero(now < 0)[:1]:
             what = f"the logits of text {b} are not finite after {len(prompt) + t} symbols"
@@ -136,6 +135,11 @@ def _stream(
 
 
 @jax.jit
-def _draw(logits: Array, keys: Array, t: Array, unknown: Array, how: dict[str, Array]) -> Array:
-    """A symbol for each text, but not the unknown one."""
-    return draw(logits.at[..., unknown].set(-jnp.inf), fold_in(keys, t), **how)
+def _draw(
+    logits: Array, written: Array, keys: Array, t: Array, unknown: Array, repetition: Array,
+    cuts: dict[str, Array],
+) -> tuple[Array, Array]:  # fmt: skip
+    """A symbol for each text, but not the unknown one, and which it has now."""
+    logits = _rarer(logits.at[..., unknown].set(-jnp.inf), written, repetition)
+    symbols = draw(logits, fold_in(keys, t), **cuts)
+    return symbols, written | (jnp.arange(logits.shape[-1]) == symbols[:, None])

@@ -7,7 +7,6 @@ layout alone, the ends of lines and indentation, are left out.
 from __future__ import annotations
 
 import ast
-import hashlib
 import io
 import itertools
 import keyword
@@ -19,6 +18,7 @@ import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from rnnjax.tasks._library import hashed
 from rnnjax.tasks.tag.sentence import Sentence
 
 KINDS = (
@@ -66,7 +66,7 @@ def library() -> dict[str, list[Sentence]]:
         raise ValueError(
             f"there are {len(files)} Python sources in {root}: train on a file of yours, --conll"
         )
-    files.sort(key=lambda path: hashlib.sha256(path.name.encode()).hexdigest())
+    files.sort(key=lambda path: hashed(path.name))
     return {path.name: kinds(path.read_text(encoding="utf-8"), path.name) for path in files}
 
 

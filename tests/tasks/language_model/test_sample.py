@@ -76,6 +76,8 @@ def test_draws_follow_the_softmax(temperature):
         ({"top_k": 3, "top_p": 0.9}, "abd"),  # of the three: b 0.54, d 0.33, a 0.13
         ({"top_k": 3, "top_p": 0.8}, "bd"),
         ({"temperature": 0.1, "top_p": 0.99}, "b"),  # after the temperature
+        ({"min_p": 0.5}, "bd"),  # p(b) = 0.51, p(d) = 0.31
+        ({"min_p": 0.1}, "abd"),
     ],
 )
 def test_only_the_likeliest_are_drawn(options, kept):
@@ -87,6 +89,14 @@ def test_only_the_likeliest_are_drawn(options, kept):
     p = np.exp(logits[["abcd".index(c) for c in kept]] / options.get("temperature", 1.0))
     shares = np.array([found[c] for c in kept]) / length
     assert np.abs(shares - p / p.sum()).max() < 4 * np.sqrt(0.25 / length)
+
+
+def test_what_the_text_or_its_prompt_has_is_less_likely():
+    """The likeliest each time: d, then b, since d has half its logit; then both have."""
+    cell = fixed([-1.0, 1.5, -0.5, 2.0, 9.0])  # a logit below 0 is multiplied
+    options = {"length": 5, "temperature": 0, "repetition": 2.0}
+    assert text(cell, cell.init(None, None), prompt="a", **options) == "dbddd"
+    assert text(cell, cell.init(None, None), prompt="d", **options) == "bdddd"
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
