@@ -103,8 +103,8 @@ PAGES = {
     ),
     "add": (
         "Adding numbers digit by digit",
-        "Of a thousand sums (of two digits all that are held out) of which none was trained on. No\n"
-        "setting was judged on them before.",
+        "Of a thousand sums (of two digits all that are held out) of which none was trained on.\n"
+        "No setting was judged on them before.",
     ),
     "dates": (
         "Dates of five languages as ISO 8601",
@@ -112,15 +112,15 @@ PAGES = {
     ),
     "reverse": (
         "Words backwards",
-        "Of a tenth of the words of the standard library, which were not trained on. No setting was\n"
-        "judged on them before.",
+        "Of a tenth of the words of the standard library, which were not trained on. No setting\n"
+        "was judged on them before.",
     ),
     "pronounce": (
         "Letters to sounds: CMUdict",
-        "Of a tenth of the dictionary's words, by a hash, without stress; a word is right if what is\n"
-        "written is one of its pronunciations. Published, on other splits of CMUdict: Phonetisaurus\n"
-        "33.9, attention 33.0, a transformer of 2 x 256 about 31, bidirectional LSTMs with Luong's\n"
-        "attention 23. No setting was judged on the test words before.",
+        "Of a tenth of the dictionary's words, by a hash, without stress; a word is right if what\n"
+        "is written is one of its pronunciations. Published, on other splits of CMUdict:\n"
+        "Phonetisaurus 33.9, attention 33.0, a transformer of 2 x 256 about 31, bidirectional\n"
+        "LSTMs with Luong's attention 23. No setting was judged on the test words before.",
     ),
     "program": (
         "Learning to execute: short programs under four curricula",

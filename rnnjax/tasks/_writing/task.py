@@ -277,7 +277,7 @@ class Writing(Task):
 
         spec = jax.ShapeDtypeStruct((length, self.batch_size), jnp.int32)
         return System(
-            model.init, loss, evaluate, predict, carried, model.decoder, spec, answers,
+            jax.jit(model.init), loss, evaluate, predict, carried, model.decoder, spec, answers,
             cell_params=lambda params: params["decoder"],
         )  # fmt: skip
 
@@ -353,6 +353,8 @@ class Writing(Task):
 @dataclasses.dataclass(frozen=True)
 class DrawnWriting(Writing):
     """A task whose pairs are drawn, endless for training; those held out are never trained on."""
+
+    buckets: int = 1
 
     def drawn(self, rng: np.random.Generator, step: int | None = None) -> Text:
         """A pair of texts; for a training step, or None for what is held out."""

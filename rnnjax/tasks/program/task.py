@@ -66,7 +66,6 @@ class Program(DrawnWriting):
         "additive", "dot", "general", "concat", "scaled-dot", "monotonic", "local", "none"
     ] = "none"
     bidirectional: bool = False
-    buckets: int = 1
     steps: int = 4000
     learning_rate: float = 5e-3
     evaluate_every: int = 500
