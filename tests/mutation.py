@@ -669,11 +669,13 @@ def every_fault() -> list[Fault]:
     from tasks.classifying_mutants import CLASSIFYING
     from tasks.forecast_mutants import FORECAST
     from tasks.labelling_mutants import LABELLING
+    from tasks.program_mutants import PROGRAM
     from tasks.translating_mutants import TRANSLATING
     from tasks.writing_mutants import WRITING
     from train.training_mutants import TRAIN
 
-    tasks = (*CLASSIFYING, *FORECAST, *LABELLING, *TRANSLATING, *WRITING)
+    writing = (*PROGRAM, *TRANSLATING, *WRITING)
+    tasks = (*CLASSIFYING, *FORECAST, *LABELLING, *writing)
     mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *TRAIN, *tasks)
     return [*FAULTS, *(Fault(*mutant) for mutant in mutants)]
 

@@ -76,6 +76,7 @@ TASKS = _Tasks(
     dates="dates:Dates",
     reverse="reverse:Reverse",
     pronounce="pronounce:Pronounce",
+    program="program:Program",
 )
 
 

@@ -70,12 +70,13 @@ def plot_writing(
 def plot_by_length(axes: Any, lengths: np.ndarray, right: np.ndarray, **style: Any) -> None:
     """Draws the share of wrong answers over what was read, by its length."""
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, 11)).round().astype(int))
-    groups = np.searchsorted(edges, lengths, side="right")
+    groups = np.searchsorted(edges[:-1], lengths, side="right")
     found = [
         (lengths[groups == g].mean(), 100 * (~right[groups == g]).mean()) for g in np.unique(groups)
     ]
     axes.plot(*zip(*found, strict=True), **{"marker": "o", "color": "tab:blue", **style})
     axes.set_ylim(bottom=0)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel("% wrong")
     tidy(axes)
 

@@ -35,14 +35,14 @@ from rnnjax.tasks._writing.pairs import (
 )
 from rnnjax.tasks._writing.picture import plot_writing
 from rnnjax.tasks._writing.scores import corpus_scores, edits, symbols_wrong, wrong
-from rnnjax.train.losses import cross_entropy
+from rnnjax.train.losses import cross_entropy, token_nats
 from rnnjax.train.sources import Sequences, Source, sequences
 from rnnjax.train.task import HELD_OUT_SEED, Data, Facts, System, Task
 
 Array = jax.Array
 # Of generated pairs so many are held out, and so many sources are written side by side.
 HELD_OUT, WRITTEN = {VALIDATION: 500, TEST: 1000}, 250
-WRONG = "% wrong"
+WRONG, TOLD = "% wrong", "% of symbols wrong, told those before"
 NOTHING = "(nothing)"  # what is shown for an answer of no symbols
 
 
@@ -231,9 +231,11 @@ class Writing(Task):
             return found.symbols[..., 0]
 
         @jax.jit
-        def nats_of(params: Any, batch: Sequences) -> Array:
-            logits = logits_of(params, batch, None, None)
-            return cross_entropy(logits, batch.targets, mask_of(batch)).total
+        def told(params: Any, batch: Sequences) -> tuple[Array, Array]:
+            """Nats of pairs, and how many symbols were not the likeliest ones told, [B]."""
+            logits, mask = logits_of(params, batch, None, None), mask_of(batch)
+            missed = (logits.argmax(axis=-1) != batch.targets) & mask
+            return token_nats(logits, batch.targets, mask).sum(axis=0), missed.sum(axis=0)
 
         def answers(params: Any, sources: Sequence[Any], beam: int = self.beam) -> list[list[str]]:
             """What it writes for each."""
@@ -249,16 +251,18 @@ class Writing(Task):
         def evaluate(params: Any, part: Part) -> dict[str, float]:
             first = [some[0] for some in part.answers]
             targets = self.target_ids(first, facts)
-            total = sum(
-                float(nats_of(params, batch))
-                for batch in sequences(
-                    self.read_ids(part.sources, facts), targets, aligned=False,
-                    batch_size=min(WRITTEN, len(targets)), buckets=self.buckets,
-                ).in_order()
+            pairs = sequences(
+                self.read_ids(part.sources, facts), targets, aligned=False,
+                batch_size=min(WRITTEN, len(targets)), buckets=self.buckets,
             )  # fmt: skip
-            nats = total / sum(map(len, targets))
+            found = np.concatenate(
+                [np.stack(told(params, batch), 1)[batch.real] for batch in pairs.in_order()]
+            )
+            nats = float(found[:, 0].sum()) / sum(map(len, targets))
+            missed = np.zeros(len(targets))
+            missed[np.concatenate([rows for *_, rows in pairs.groups])] = found[:, 1]
             return {
-                **self.figures(answers(params, part.sources), part, nats),
+                **self.figures(answers(params, part.sources), part, nats, missed),
                 "nats a symbol": nats,
             }
 
@@ -273,18 +277,35 @@ class Writing(Task):
 
         spec = jax.ShapeDtypeStruct((length, self.batch_size), jnp.int32)
         return System(
-            model.init, loss, evaluate, predict, carried, model.decoder, spec, answers,
+            jax.jit(model.init), loss, evaluate, predict, carried, model.decoder, spec, answers,
             cell_params=lambda params: params["decoder"],
         )  # fmt: skip
 
-    def figures(self, written: list[list[str]], part: Part, nats: float = 0.0) -> dict[str, float]:
-        """What was written is worth so much; NaN where the loss is."""
+    def figures(
+        self,
+        written: list[list[str]],
+        part: Part,
+        nats: float = 0.0,
+        missed: np.ndarray | None = None,
+    ) -> dict[str, float]:
+        """What was written is worth so much; NaN where the loss is.
+
+        Args:
+          written: for each pair.
+          part: the pairs.
+          nats: of a symbol.
+          missed: how many symbols of each first answer, its end among them, are others than the
+            likeliest ones after the right ones before.
+        """
         whole = self.metric if self.metric.endswith("wrong") else WRONG
         found = {
             whole: wrong(written, part.answers),
             "% of symbols wrong": symbols_wrong(written, part.answers),
             "edits, % of symbols": edits(written, part.answers),
         }
+        if missed is not None:
+            count = sum(len(some[0]) + 1 for some in part.answers)
+            found[TOLD] = 100 * float(missed.sum()) / count
         if self.sentences:
             scores = corpus_scores(
                 [self.text_of(tokens) for tokens in written],
@@ -338,6 +359,8 @@ class Writing(Task):
 class DrawnWriting(Writing):
     """A task whose pairs are drawn, endless for training; those held out are never trained on."""
 
+    buckets: int = 1
+
     def drawn(self, rng: np.random.Generator, step: int | None = None) -> Text:
         """A pair of texts; for a training step, or None for what is held out."""
         raise NotImplementedError
@@ -354,9 +377,13 @@ class DrawnWriting(Writing):
         """What decides which part a pair is of; pairs of one group are held out together."""
         return text[0]
 
+    def counts(self) -> dict[str, int]:
+        """How many pairs are held out of each part."""
+        return HELD_OUT
+
     def data(self) -> Data:
         """The same held-out pairs for every seed; of training pairs, their symbols."""
-        found = held_out(self.drawn, self.group, HELD_OUT, HELD_OUT_SEED)
+        found = held_out(self.drawn, self.group, self.counts(), HELD_OUT_SEED)
         read, written = (Symbols(list(symbols)) for symbols in self.symbols())
         facts = {
             "read": read._asdict(),

@@ -199,19 +199,16 @@ def person(choose: Draw) -> Phrase:
     return choose.part(noun_phrase, ("person",))
 
 
-def subject(
-    choose: Draw, kinds: tuple[str, ...], before: Phrase | None, *, agrees: bool, known: bool
-) -> Phrase:
+def subject(choose: Draw, kinds: tuple[str, ...], before: Phrase | None, *, agrees: bool) -> Phrase:
     """Whom a clause is about.
 
     Args:
       choose: what chooses.
       kinds: of nouns that can be.
-      before: whom the clause before was about.
+      before: whom the clause before was about, who can be left out.
       agrees: whether an adjective agrees with it, so that it matters whether "yo" is a woman.
-      known: whether what the clause before was about can be left out.
     """
-    if known and before and before.kind in kinds and choose((True, False)):
+    if before and before.kind in kinds and choose((True, False)):
         return before._replace(spanish="", english=before.pronoun, pairs=(), noun="", left_out=True)
     kind = choose(("noun", "noun", "pronoun"))
     if kind == "pronoun" and "person" in kinds:
@@ -394,21 +391,21 @@ def said_of(choose: Draw, kind: str, before: Phrase | None, future: bool) -> Sai
         how = choose(("like", "like", "where"))
         if how == "where" and kinds[0] in ("dish", "drink"):
             raise Refused
-        whose = subject(choose, kinds, before, agrees=how == "like", known=True)
+        whose = subject(choose, kinds, before, agrees=how == "like")
         if how == "like":
             return Said(whose, choose.part(describing, whose))
         place, there = located(choose, thing=kinds[0] not in ("person", "animal"))
         return Said(whose, Predicate(lexicon.being()["estar"], place, there))
     if kind == "aged":
-        whose = subject(choose, ("person",), before, agrees=False, known=True)
+        whose = subject(choose, ("person",), before, agrees=False)
         age, years = choose(lexicon.AGES)
         return Said(whose, _having(whose, f"{age} años", f"{years} years old"))
     if choose((True, *[False] * 7)):
-        whose = subject(choose, ("person",), before, agrees=False, known=True)
+        whose = subject(choose, ("person",), before, agrees=False)
         return Said(whose, _having(whose, *choose(lexicon.HAD)))
     verb = choose(lexicon.verbs())
     frame = choose(_frames(verb))
-    whose = subject(choose, verb.subjects, before, agrees=False, known=True)
+    whose = subject(choose, verb.subjects, before, agrees=False)
     said = choose.part(doing, verb, frame, whose)
     if whose.kind == "person" and choose((True, *[False] * 4)):
         said = with_modal(choose, whose, said, future)
@@ -514,13 +511,13 @@ def question(choose: Draw, tense: str) -> Clause:
     pairs: Pairs = ()
     if kind == "where":
         kinds = choose((("person",), ("animal",), ("thing",), ("text",)))
-        whose = subject(choose, kinds, None, agrees=False, known=False)
+        whose = subject(choose, kinds, None, agrees=False)
         said = Predicate(lexicon.being()["estar"])
     elif kind in ("what", "how many"):
         things = ("thing", "clothes", "text", "food")
         fits = [verb for verb in lexicon.verbs() if {*things} & {*verb.takes}]
         verb = choose(fits)
-        whose = subject(choose, verb.subjects, None, agrees=False, known=False)
+        whose = subject(choose, verb.subjects, None, agrees=False)
         said = Predicate(verb, pairs=_together(whose, verb))
         if kind == "how many":
             several = tuple(thing for thing in things if thing in verb.takes)
