@@ -117,9 +117,9 @@ PAGES = {
     ),
     "translate": (
         "Spanish into English: sentences of a grammar",
-        "Of a thousand generated sentences, none of them trained on; half of them have a noun with\n"
-        "an adjective or a verb that it had in no training sentence, and stand by themselves in the\n"
-        "model's figures. A word by itself becomes what IBM's model 1 likes best. No setting was\n"
+        "Of a thousand generated sentences, none of them trained on. Half have a noun with an\n"
+        "adjective or a verb that it had in no training sentence; the model's figures have them\n"
+        "by themselves. Word by word is the likeliest word each, by IBM's model 1. No setting was\n"
         "judged on the test sentences before. The run shared its two cores with seven others.",
     ),
     "pronounce": (

@@ -46,7 +46,7 @@ def plot_writing(
     left.set_xlabel(f"symbols read, of {len(lengths):,} {task.thing}")
 
     middle.set_axis_off()
-    rows = np.lexsort((np.arange(len(right)), right))[:TOLD]  # what is wrong first
+    rows = np.lexsort((lengths, right))[:TOLD]  # what is wrong first
     lines = []
     for n in rows:
         told = f"{_cut(task.shown(part.sources[n]))}  →  {_cut(task.text_of(written[n]))}"
@@ -57,7 +57,7 @@ def plot_writing(
             0, 1 - (place + 0.5) / TOLD, text.replace("$", r"\$"), fontsize=8, va="center",
             color="black" if fine else "tab:red", transform=middle.transAxes,
         )  # fmt: skip
-    middle.set_title(f"{(~right).sum()} of {len(right)} wrong: the first ones", fontsize=10)
+    middle.set_title(f"{(~right).sum()} of {len(right)} wrong: the shortest ones", fontsize=10)
     if looked:
         typical = np.argsort(np.abs(lengths - np.median(lengths)), kind="stable")[:ALIGNED]
         row = below[0].subplots(1, len(typical), squeeze=False)[0]

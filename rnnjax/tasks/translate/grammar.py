@@ -338,7 +338,8 @@ def _frames(verb: Verb) -> tuple[str, ...]:
     """What goes with a verb: one of the kinds it takes, or a pronoun in their place."""
     # "Lo quiero" is not "ME want it".
     things = not {"rest", "in", "at", "to"} & {*verb.takes} and verb.takes != ("give",)
-    return (*verb.takes, *["pronoun"] * (things and verb.spanish != "querer"))
+    pronouns = max(1, len(verb.takes) // 2) * (things and verb.spanish != "querer")
+    return (*verb.takes, *["pronoun"] * pronouns)
 
 
 # --- clauses --------------------------------------------------------------------------------------
