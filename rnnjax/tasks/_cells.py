@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import jax.numpy as jnp
 
 import rnnjax
-from rnnjax import Cell
+from rnnjax import Cell, cells
 
 # What reads the time of a step besides x: that since the last step, or that since the first.
 SINCE_LAST, SINCE_FIRST = {"timed_ct_rnn", "ltc", "cfc"}, {"phased_lstm"}
@@ -25,7 +25,7 @@ MORE: dict[str, Any] = {
 # All that have units; those of images have none.
 NAMES = tuple(
     name
-    for name, make in vars(rnnjax.cells).items()
+    for name, make in vars(cells).items()
     if inspect.isfunction(make) and "hidden_size" in inspect.signature(make).parameters
 )
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def cell_named(name: str, hidden_size: int) -> Cell:
       'projected_lstm(8, 4)'
     """
     more = MORE.get(name, lambda size: {})
-    return getattr(rnnjax.cells, name)(hidden_size, **more(hidden_size))
+    return getattr(cells, name)(hidden_size, **more(hidden_size))
 
 
 def model_of(name: str, hidden_size: int, outputs: int) -> Cell:

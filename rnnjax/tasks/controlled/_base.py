@@ -178,6 +178,16 @@ class Controlled(GeneratedTask):
         """The metric by length, from figures on the test data."""
         return {n: figures[f"{self.metric} at {n}"] for n in self.lengths()}
 
+    def mark_lengths(self, axes: Any) -> None:
+        """An axis of lengths, on which those that were trained are shaded."""
+        lengths = self.lengths()
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(lengths, lengths)
+        axes.minorticks_off()
+        axes.axvspan(max(self.shortest, lengths[0] / 1.1), self.T, color="tab:gray", alpha=0.15)
+        axes.set_xlabel(f"length in {self.counted}; grey: as in training")
+        tidy(axes)
+
     def draw(self, key: Array, size: int) -> Batch:
         """A training batch: sequences of lengths in [shortest, T]."""
         k_size, k_sequence = jax.random.split(key)
@@ -273,22 +283,11 @@ class Controlled(GeneratedTask):
         colours = ("tab:red", "tab:orange", "tab:olive")
         for colour, (name, value) in zip(colours, self.baselines(data).items(), strict=False):
             axes.axhline(value, color=colour, linestyle="--", label=f"{name}, at {self.T}")
-        mark_training(axes, self)
+        self.mark_lengths(axes)
         axes.set_ylabel(self.metric)
         axes.set_ylim(bottom=0)
         axes.legend()
         figure.savefig(file, dpi=120)
-
-
-def mark_training(axes: Any, task: Any) -> None:
-    """An axis of lengths, on which those that were trained are shaded."""
-    axes.set_xscale("log", base=2)
-    lengths = task.lengths()
-    axes.set_xticks(lengths, lengths)
-    axes.minorticks_off()
-    axes.axvspan(max(task.shortest, lengths[0] / 1.1), task.T, color="tab:gray", alpha=0.15, lw=0)
-    axes.set_xlabel(f"length in {task.counted}; grey: as in training")
-    tidy(axes)
 
 
 def numbers(request: str, form: str) -> list[float]:

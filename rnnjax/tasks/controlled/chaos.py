@@ -62,9 +62,7 @@ def mackey_glass(history: Array, steps: int) -> Array:
         middle = (x0 + x1) / 2 + h / 8 * (f0 - f1)
         x = runge_kutta(slope, values[-1], h, (x0, middle, x1))
         f = slope(x, x1)
-        past = tuple(
-            jnp.concatenate([old[1:], new[None]]) for old, new in ((values, x), (slopes, f))
-        )
+        past = (jnp.concatenate([values[1:], x[None]]), jnp.concatenate([slopes[1:], f[None]]))
         return past, x
 
     values = jnp.tile(history, (delay + 1, 1))

@@ -143,8 +143,8 @@ class Multiplication(Controlled):
         marks = [word.endswith("*") for word in words]
         if sum(marks) != 2 or not all(0 <= x <= 1 for x in found):
             raise ValueError(f"a request is {form}: {request!r}")
-        columns = (jnp.asarray(column)[:, None] for column in (found, marks))
-        return self._batch(*columns, jnp.asarray([len(found)])), request
+        values, marked = jnp.asarray(found)[:, None], jnp.asarray(marks)[:, None]
+        return self._batch(values, marked, jnp.asarray([len(found)])), request
 
     def said(self, outputs: np.ndarray, batch: Batch) -> str:
         """A product, and the right one."""
