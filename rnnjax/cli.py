@@ -305,7 +305,8 @@ def print_plan(cell: Cell, params: Any, xs: Any) -> None:
 
     import rnnjax
 
-    state = jax.eval_shape(lambda params: cell.initial_state(params, (xs.shape[1],)), params)
+    (batch,) = {leaf.shape[1] for leaf in jax.tree.leaves(xs)}
+    state = jax.eval_shape(lambda params: cell.initial_state(params, (batch,)), params)
     print(rnnjax.plan(cell.step, params, state, xs), file=_out())
 
 

@@ -69,13 +69,9 @@ def train_seeds(
       TypeError, ValueError: the task's data are not generated, its settings will not do, or there
         is no seed.
     """
-    if not isinstance(task, GeneratedTask):
-        raise TypeError(f"{task.name} has no generated data: seeds side by side need them")
     if not seeds:
         raise ValueError("seeds must be one or more, got none")
-    task.check()
-    if task.patience:
-        raise ValueError(f"patience must be 0 where seeds train together, got {task.patience}")
+    _check(task)
     data = task.data() if data is None else data
     system = task.system(data.facts)
     sources = [dataclasses.replace(task, seed=seed).source(data) for seed in seeds]
@@ -114,6 +110,15 @@ def train_seeds(
         for n in range(len(seeds))
     ]
     return Seeds(states, np.stack(losses), figures, seconds)
+
+
+def _check(task: GeneratedTask) -> None:
+    """Raises TypeError or ValueError for a task whose seeds cannot be trained side by side."""
+    if not isinstance(task, GeneratedTask):
+        raise TypeError(f"{task.name} has no generated data: seeds side by side need them")
+    task.check()
+    if task.patience:
+        raise ValueError(f"patience must be 0 where seeds train together, got {task.patience}")
 
 
 class Sweep(NamedTuple):
@@ -181,14 +186,12 @@ def sweep(
       ImportError: matplotlib is missing; raised before training.
     """
     seeds = natural("seeds", seeds, least=1)
-    if not isinstance(task, GeneratedTask):
-        raise TypeError(f"{task.name} has no generated data: a sweep needs them")
     if not cells or len(set(cells)) < len(cells):
         raise ValueError(f"cells must be one or more, each once, got {', '.join(cells) or 'none'}")
     any_task: Any = task
     tasks = {cell: dataclasses.replace(any_task, cell=cell) for cell in cells}
     for one in tasks.values():
-        one.check()
+        _check(one)
     figure_type()
     data = task.data()
     found = Sweep(new_folder(out, f"sweep-{task.name}"), task, {}, task.baselines(data))
@@ -244,18 +247,17 @@ def plot_sweep(found: Sweep, file: pathlib.Path) -> None:
         middles = [float(np.median(points)) for points in shown.values()]
         style = "-o" if n < 10 else "--o"
         axes.plot([*shown], middles, style, color=colours[n % 10], label=cell, markersize=4)
-    for name, value in found.baselines.items():
+    for (name, value), style in zip(found.baselines.items(), (":", "--", "-."), strict=False):
         height = 100 - value if share else value
-        axes.axhline(height, color="tab:gray", linestyle=":", linewidth=1)
-        axes.annotate(name, (1, height), xycoords=("axes fraction", "data"), fontsize=7, ha="right")
+        axes.axhline(height, color="black", linestyle=style, linewidth=1, label=name)
     if found.by_length(next(iter(found.figures))):
         found.task.mark_lengths(axes)
-        axes.legend(fontsize=8)
     else:
         axes.set_xticks(range(len(found.figures)), list(found.figures), rotation=45)
         tidy(axes)
     axes.set_ylabel("% right" if share else found.task.metric)
     if share:
         axes.set_ylim(min(axes.get_ylim()[0], 95), 101)
+    axes.legend(fontsize=8)
     axes.set_title(f"{found.task.name}: {len(next(iter(found.figures.values())))} seeds, medians")
     figure.savefig(file, dpi=120)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 import re
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import numpy as np
 
 import rnnjax
 from rnnjax._factory import natural
-from rnnjax.tasks._cells import AnyCell, inputs_of, model_of
+from rnnjax.tasks._cells import AnyCell, inputs_of, model_of, spec_of
 from rnnjax.train.losses import TokenLoss, binary_cross_entropy, cross_entropy, mean_squared_error
 from rnnjax.train.plot import figure_type, tidy
 from rnnjax.train.task import HELD_OUT, HELD_OUT_SEED, Data, Facts, GeneratedTask, System
@@ -153,7 +154,7 @@ class Controlled(GeneratedTask):
         """Settings of a few seconds."""
         T = max(cls.least, 4)
         return cls(
-            T=T, shortest=T, longest=2 * T, cell="elman", hidden_size=3, batch_size=4, steps=6,
+            T=T, shortest=T, longest=T, cell="elman", hidden_size=3, batch_size=4, steps=6,
             evaluate_every=3,
         )  # fmt: skip
 
@@ -196,8 +197,7 @@ class Controlled(GeneratedTask):
 
     def of_length(self, key: Array, n: int, size: int) -> Batch:
         """Sequences that all have one length, as NumPy arrays."""
-        make = jax.jit(lambda key: self.sequences(key, jnp.full(size, n), n))
-        return jax.device_get(make(key))
+        return jax.device_get(_of_length(self, key, n, size))
 
     def data(self) -> Data:
         """Parts by length: validation of T alone; the test data of all lengths."""
@@ -216,12 +216,12 @@ class Controlled(GeneratedTask):
         model = model_of(cell, self.hidden_size, len(self.outputs))
         batch = jax.eval_shape(lambda: self.draw(jax.random.key(0), self.batch_size))
         xs = jax.eval_shape(lambda xs: inputs_of(cell, xs), batch.xs)
-        spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), xs)
 
         @jax.jit
         def read(params: Any, batch: Batch) -> Array:
+            # Without the lengths: no step that is asked comes behind the end of its sequence.
             xs = inputs_of(cell, jnp.asarray(batch.xs))
-            return rnnjax.unroll(model, params, None, xs, lengths=batch.lengths)[1]
+            return rnnjax.unroll(model, params, None, xs)[1]
 
         @jax.jit
         def judged(params: Any, batch: Batch) -> tuple[Array, Array]:
@@ -255,7 +255,7 @@ class Controlled(GeneratedTask):
             yield f"{text}: {self.said(outputs, batch)}"
 
         def init(key: Array) -> Any:
-            return model.init(key, spec)
+            return model.init(key, spec_of(xs))
 
         return System(init, loss, evaluate, predict, cell=model, xs=xs)
 
@@ -288,6 +288,12 @@ class Controlled(GeneratedTask):
         axes.set_ylim(bottom=0)
         axes.legend()
         figure.savefig(file, dpi=120)
+
+
+# Compiled once for equal settings, whoever asks.
+@functools.partial(jax.jit, static_argnums=(0, 2, 3))
+def _of_length(task: Controlled, key: Array, n: int, size: int) -> Batch:
+    return task.sequences(key, jnp.full(size, n), n)
 
 
 def numbers(request: str, form: str) -> list[float]:
@@ -344,7 +350,8 @@ class Symbolic(Controlled):
             raise ValueError(f"a request is {self.form_said}: {request!r}")
         letters = self.written(request)
         symbols = jnp.asarray([[self.reads.index(letter)] for letter in letters])
-        return self._batch(symbols, jnp.asarray([len(letters)])), request
+        found = jax.jit(self._batch)(symbols, jnp.asarray([len(letters)]))
+        return jax.device_get(found), request
 
     def said(self, outputs: np.ndarray, batch: Batch) -> str:
         """The answers at the steps that ask, and what is right there."""
