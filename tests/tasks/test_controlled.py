@@ -469,14 +469,16 @@ def test_training_lengths_are_all_those_between():
 
 
 def test_errors_by_hand():
-    ys = jnp.asarray([[[2.0, 1.0, 0.0]], [[-1.0, 3.0, jnp.nan]], [[0.5, -1.0, 2.0]]])
-    sets = jnp.asarray([[[True, True, False]], [[False, True, False]], [[True, True, True]]])
+    # Right, not a number, one too few, one too many.
+    ys = [[2.0, 1.0, 0.0], [-1.0, 3.0, np.nan], [0.5, -1.0, 2.0], [1.0, 1.0, -1.0]]
+    sets = [[True, True, False], [False, True, False], [True, True, True], [True, False, False]]
+    ys, sets = jnp.asarray(ys, "float32")[:, None], jnp.asarray(sets)[:, None]
     find = {name: jax.jit(kind.error) for name, kind in KINDS.items()}
-    classes = jnp.asarray([[0], [1], [1]])
-    np.testing.assert_array_equal(find["class"](ys, classes)[:, 0], [0, np.nan, 1])
-    np.testing.assert_array_equal(find["set"](ys, sets)[:, 0], [0, np.nan, 1])
+    classes = jnp.asarray([[0], [1], [1], [0]])
+    np.testing.assert_array_equal(find["class"](ys, classes)[:, 0], [0, np.nan, 1, 0])
+    np.testing.assert_array_equal(find["set"](ys, sets)[:, 0], [0, np.nan, 1, 1])
     error = find["numbers"](ys, jnp.zeros_like(ys))
-    np.testing.assert_allclose(error[:, 0], [5 / 3, np.nan, 5.25 / 3], rtol=1e-6)
+    np.testing.assert_allclose(error[:, 0], [5 / 3, np.nan, 5.25 / 3, 1], rtol=1e-6)
 
 
 def test_baselines_answer_what_is_most_often_right(monkeypatch):

@@ -11,6 +11,7 @@ from rnnjax.cli import main
 from rnnjax.tasks import TASKS, task_of
 from rnnjax.tasks.adding import Adding
 from rnnjax.tasks.controlled import _base as base
+from rnnjax.tasks.controlled.memory import Multiplication
 from rnnjax.tasks.controlled.regular import Parity
 from rnnjax.train import Sweep, load_run, run_task, sweep, train_seeds
 
@@ -26,10 +27,10 @@ def _few(monkeypatch):
 
 def test_seeds_side_by_side_are_runs_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PIECE", 3)  # 3, 3 and 1
-    task = Parity(**TINY, cell="gru", learning_rate=0.1, evaluate_every=0)
+    task = Multiplication(**TINY, cell="gru", learning_rate=0.1, evaluate_every=0)
     told = []
     found = train_seeds(task, [5, 2], report=lambda step, losses: told.append((step, losses)))
-    alone = Parity(**TINY, cell="gru", learning_rate=0.1, evaluate_every=0, seed=2)
+    alone = Multiplication(**TINY, cell="gru", learning_rate=0.1, evaluate_every=0, seed=2)
     result = run_task(alone, tmp_path / "run")
     state = load_run(tmp_path / "run", task_of).state
     mine = jax.tree.map(lambda leaf: leaf[1], found.state)

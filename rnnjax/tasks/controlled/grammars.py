@@ -255,8 +255,7 @@ class EmbeddedReber(Grammar):
     """The embedded Reber grammar: which letters may come next, among them one from far back.
 
     B, then T or P, a word of the Reber grammar of so many letters, then the same T or P, then E.
-    Words of one length are as likely among each other as the grammar has them, whose two ways are
-    equally likely at each fork.
+    Words of one length are all equally likely: each passes as many forks of two ways as the others.
 
     Reference:
       Reber, Implicit Learning of Artificial Grammars, 1967; Cleeremans, Servan-Schreiber &
@@ -313,16 +312,15 @@ class EmbeddedReber(Grammar):
 def _shares(longest: int) -> np.ndarray:
     """How likely each letter is, [left, state, letter], where so many letters are left to the end.
 
-    By Bayes' rule: the letter's share at its fork, times how likely a word that goes on from there
-    ends with the last of the letters that are left. Where nothing does, all are alike.
+    As many words go on with it as there are ways from there to the end with the letters that are
+    left. Where there is none at all, all letters are alike.
     """
-    fork = (AFTER >= 0) / np.maximum((AFTER >= 0).sum(axis=1, keepdims=True), 1)
     ends = np.eye(len(AFTER))[LAST]
     shares = np.ones((longest + 1, *AFTER.shape))
     for left in range(1, longest + 1):
-        weights = fork * ends[AFTER] * (AFTER >= 0)
-        ends = weights.sum(axis=1)
+        ways = np.where(AFTER >= 0, ends[AFTER], 0)
+        ends = ways.sum(axis=1)
         some = ends > 0
-        shares[left, some] = weights[some] / ends[some, None]
-        ends = ends / max(ends.max(), np.finfo(float).tiny)
+        shares[left, some] = ways[some] / ends[some, None]
+        ends = ends / ends.max()  # their ratios matter, and the number of ways grows fast
     return shares
