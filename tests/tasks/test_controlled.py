@@ -17,7 +17,7 @@ from rnnjax.tasks._cells import NAMES, inputs_of, model_of
 from rnnjax.tasks.controlled import _base as base
 from rnnjax.tasks.controlled import chaos
 from rnnjax.tasks.controlled._base import KINDS, Batch, Controlled, Symbolic
-from rnnjax.train import Data
+from rnnjax.train import Data, train_seeds
 
 KINDS_OF = {name: kind for name, kind in TASKS.items() if issubclass(kind, Controlled)}
 SYMBOLIC = [name for name, kind in KINDS_OF.items() if issubclass(kind, Symbolic)]
@@ -511,3 +511,15 @@ def test_every_cell_reads_what_it_needs(name):
         return rnnjax.unroll(model, model.init(key, spec), None, xs)[1]
 
     assert jax.eval_shape(outputs, jax.random.key(0)).shape == (2, 5, 3)
+
+
+def test_an_lstm_that_has_learnt_short_parity_knows_long_ones(monkeypatch):
+    monkeypatch.setattr(base, "HELD_OUT", 100)
+    monkeypatch.setattr(base, "BEYOND", 100)
+    task = KINDS_OF["parity"](
+        T=6, longest=24, hidden_size=12, batch_size=32, steps=200, learning_rate=2e-2
+    )
+    found = train_seeds(task, [0, 1])
+    for figures in found.figures:
+        assert figures["% wrong"] == 0
+        assert figures["% wrong at 24"] <= 5
