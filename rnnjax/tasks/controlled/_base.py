@@ -122,12 +122,12 @@ class Controlled(GeneratedTask):
     shortest: int = 1
     longest: int = 500
     cell: AnyCell = "lstm"
-    hidden_size: int = 64
-    steps: int = 10_000
-    batch_size: int = 64
-    learning_rate: float = 3e-3
+    hidden_size: int = 32
+    steps: int = 3000
+    batch_size: int = 32
+    learning_rate: float = 5e-3
     schedule: Literal["cosine", "constant"] = "cosine"
-    evaluate_every: int = 500
+    evaluate_every: int = 250
 
     # --- what a task says ------------------------------------------------------------------------
 

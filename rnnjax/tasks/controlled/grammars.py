@@ -179,7 +179,6 @@ class AnBn(Grammar):
 
     T: int = 10
     longest: int = 200
-    hidden_size: int = 16
 
     def symbols(self, key: Array, sizes: Array, most: int) -> tuple[Array, Array]:
         """The one word of each length, behind the start; the key is not heard."""
@@ -275,7 +274,6 @@ class EmbeddedReber(Grammar):
     T: int = 20
     shortest: int = 5
     longest: int = 160
-    hidden_size: int = 32
 
     def symbols(self, key: Array, sizes: Array, most: int) -> tuple[Array, Array]:
         """Words of the grammar, but for their last E."""

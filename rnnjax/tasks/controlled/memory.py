@@ -366,8 +366,6 @@ class Alphabet(Symbolic):
 
     T: int = 5
     longest: int = 40
-    hidden_size: int = 32
-    steps: int = 3000
 
     def symbols(self, key: Array, sizes: Array, most: int) -> tuple[Array, Array]:
         """A letter, and blanks."""
