@@ -29,8 +29,10 @@ and its methods answer
   seconds, for the tests.
 
 Where data are drawn from keys, a `GeneratedTask` says `draw(key, size)` and `axes` instead of
-`data` and `source`. `rnnjax.train.run_task` does the rest, and `adding` is an example to copy. Then
-a line here, one in the CHANGELOG: the command line and tests/tasks/test_protocol.py go by the list.
+`data` and `source`, and `rnnjax sweep` compares cells on it; those of `controlled` differ in their
+data alone, and are judged by length. `rnnjax.train.run_task` does the rest, and `adding` is an
+example to copy. Then a line here, one in the CHANGELOG: the command line and
+tests/tasks/test_protocol.py go by the list.
 """
 
 from __future__ import annotations

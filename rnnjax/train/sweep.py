@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import pathlib
 import time
@@ -218,7 +217,7 @@ def sweep(
             "figures": found.figures,
             **more,
         }
-        write(found.folder / "sweep.json", as_json(json.loads(json.dumps(stored)), indent=1) + "\n")
+        write(found.folder / "sweep.json", as_json(stored, indent=1) + "\n")
         plot_sweep(found, found.folder / "sweep.png")
     return found
 
