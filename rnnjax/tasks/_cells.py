@@ -30,9 +30,11 @@ NAMES = tuple(
     if inspect.isfunction(make) and "hidden_size" in inspect.signature(make).parameters
 )
 if TYPE_CHECKING:
-    AnyCell = str
+    AnyCell = PlainCell = str
 else:
     AnyCell = Literal[NAMES]
+    # Those that read x alone, so that another cell may stand before them.
+    PlainCell = Literal[tuple(n for n in NAMES if n not in SINCE_LAST | SINCE_FIRST | MISSING)]
 
 
 def cell_named(name: str, hidden_size: int) -> Cell:
