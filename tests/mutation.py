@@ -667,13 +667,14 @@ def every_fault() -> list[Fault]:
     from compile.mutants import MUTANTS as COMPILER
     from decoding_mutants import DECODING
     from tasks.classifying_mutants import CLASSIFYING
+    from tasks.controlled_mutants import CONTROLLED
     from tasks.forecast_mutants import FORECAST
     from tasks.labelling_mutants import LABELLING
     from tasks.program_mutants import PROGRAM
     from tasks.writing_mutants import WRITING
     from train.training_mutants import TRAIN
 
-    tasks = (*CLASSIFYING, *FORECAST, *LABELLING, *PROGRAM, *WRITING)
+    tasks = (*CLASSIFYING, *CONTROLLED, *FORECAST, *LABELLING, *PROGRAM, *WRITING)
     mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *TRAIN, *tasks)
     return [*FAULTS, *(Fault(*mutant) for mutant in mutants)]
 
