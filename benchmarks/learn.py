@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import inspect
 import json
 import math
 import pathlib
@@ -30,6 +29,7 @@ from timing import heading, machine
 
 import rnnjax
 import rnnjax.train
+from rnnjax.tasks._cells import NAMES, inputs_of, model_of, spec_of
 from rnnjax.tasks.adding import Adding
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -130,50 +130,12 @@ LONGER = "adding, thrice as long"
 COMPARED = ["elman", "irnn", "exp_rnn", "lstm", "gru"]
 PROBLEMS[LONGER] = PROBLEMS["adding"]._replace(steps=6000)
 
-# What cells read that read more than x.
-ONES = {"timed_ct_rnn", "ltc", "cfc"}
-WIDE = {"rg_lru", "lru", "s5"}  # as many outputs as inputs: a linear layer before them
-# Sizes that have no default.
-MORE = {
-    "jordan": {"output_size": H},
-    "projected_lstm": {"projection_size": H // 2},
-    "scrn": {"context_size": H // 2},
-}
-
-
-def inputs_of(name: str, xs: Any) -> Any:
-    """The input of a cell, from x: times are 1 a step, and nothing is missing."""
-    one = jnp.ones(xs.shape[:-1])
-    if name in ONES:
-        return xs, one
-    if name == "phased_lstm":
-        return xs, one.cumsum(0)
-    if name == "gru_d":
-        return xs, jnp.ones(xs.shape, bool), jnp.ones_like(xs)
-    return xs
-
-
-def cells() -> dict[str, rnnjax.Cell]:
-    """All recurrent cells, H wide; those of images have no width."""
-    found = {}
-    for name, make in vars(rnnjax.cells).items():
-        parameters = inspect.signature(make).parameters if inspect.isfunction(make) else {}
-        if "hidden_size" in parameters:
-            found[name] = make(H, **MORE.get(name, {}))
-    return found
-
-
-def model_of(name: str, cell: rnnjax.Cell, outputs: int) -> rnnjax.Cell:
-    """The cell and a readout."""
-    parts = {"rnn": cell, "readout": rnnjax.linear(outputs)}
-    return rnnjax.stack(**({"project": rnnjax.linear(H)} if name in WIDE else {}), **parts)
-
 
 def train(name: str, problem: Problem) -> np.ndarray:
     """Errors on what is held out, [rates, seeds]."""
-    model = model_of(name, cells()[name], problem.outputs)
-    spec = jax.eval_shape(lambda: inputs_of(name, problem.draw(jax.random.key(0), 1)[0]))
-    spec = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape[2:], s.dtype), spec)
+    model = model_of(name, H, problem.outputs)
+    xs = jax.eval_shape(lambda: inputs_of(name, problem.draw(jax.random.key(0), 1)[0]))
+    spec = spec_of(xs)
     tx = optax.chain(rnnjax.train.clip_by_global_norm(1.0), optax.scale_by_adam())
 
     def outputs(params, xs):
@@ -259,7 +221,7 @@ def main() -> None:
     given = parser.parse_args()
     file = RESULTS / "learn.json"
     found = json.loads(file.read_text()) if file.exists() else {"errors": {}, "seconds": {}}
-    chosen = given.cells.split(",") if given.cells else list(cells())
+    chosen = given.cells.split(",") if given.cells else NAMES
     todo = [
         (task, name)
         for task in given.tasks or PROBLEMS

@@ -104,16 +104,17 @@ PAGES = {
     "add": (
         "Adding numbers digit by digit",
         "Of a thousand sums (of two digits all that are held out) of which none was trained on.\n"
-        "No setting was judged on them before.",
+        "No setting was judged on them before. The runs shared their two cores.",
     ),
     "dates": (
         "Dates of five languages as ISO 8601",
-        "Of a thousand days that were trained on in no form. No setting was judged on them before.",
+        "Of a thousand days that were trained on in no form. No setting was judged on them\n"
+        "before. The run shared its two cores with three others.",
     ),
     "reverse": (
         "Words backwards",
         "Of a tenth of the words of the standard library, which were not trained on. No setting\n"
-        "was judged on them before.",
+        "was judged on them before. The run shared its two cores with three others.",
     ),
     "translate": (
         "Spanish into English: sentences of a grammar",

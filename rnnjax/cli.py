@@ -39,6 +39,11 @@ class Train:
 
 
 @dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Compare cells on a task of generated data: rnnjax sweep --task TASK --cells A,B --seeds N."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluate:
     """Judge a trained model, on its test data or on a file of yours.
 
@@ -300,7 +305,8 @@ def print_plan(cell: Cell, params: Any, xs: Any) -> None:
 
     import rnnjax
 
-    state = jax.eval_shape(lambda params: cell.initial_state(params, (xs.shape[1],)), params)
+    (batch,) = {leaf.shape[1] for leaf in jax.tree.leaves(xs)}
+    state = jax.eval_shape(lambda params: cell.initial_state(params, (batch,)), params)
     print(rnnjax.plan(cell.step, params, state, xs), file=_out())
 
 
@@ -384,10 +390,12 @@ def _parse(words: list[str]) -> Any:
     """The command, as a function without arguments."""
     import tyro
 
-    if words[:1] == ["train"]:
-        return _parse_train(words[1:])
+    for name, parse in (("train", _parse_train), ("sweep", _parse_sweep)):
+        if words[:1] == [name]:
+            return parse(words[1:])
     commands: dict[str, Any] = {
         "train": Train,
+        "sweep": Sweep,
         "evaluate": Evaluate,
         "predict": Predict,
         "generate": Generate,
@@ -408,7 +416,6 @@ def _parse_train(words: list[str]) -> Callable[[], None]:
     import tyro
 
     from rnnjax.tasks import TASKS, task_of
-    from rnnjax.train import Task
     from rnnjax.train.folder import read_config
 
     named, words = (words[0], words[1:]) if words and words[0][:1] != "-" else (None, words)
@@ -430,16 +437,7 @@ def _parse_train(words: list[str]) -> Callable[[], None]:
         task = TASKS[named or "language-model"]()
     kind, presets = type(task), type(task).presets()
     task = presets.get(given.preset, task)
-    shared = {field.name for field in dataclasses.fields(Task)}
-    groups = {
-        "task": [f.name for f in dataclasses.fields(kind) if f.name not in shared],
-        "training": [f.name for f in dataclasses.fields(kind) if f.name in shared],
-    }
-    fields: list[Any] = []
-    for group, names in groups.items():
-        some: Any = _settings(task, names)
-        default = dataclasses.field(default_factory=some)
-        fields.append((group, tyro.conf.OmitArgPrefixes[some], default))
+    fields = _groups(task)
     out = "Folder of the run; by default a new one under runs/."
     fields.append(("out", _flag(pathlib.Path | None, out), None))
     resume = "Folder of a run to continue, with its own settings where no flag says otherwise."
@@ -457,6 +455,62 @@ def _parse_train(words: list[str]) -> Callable[[], None]:
     )
     settings = {**vars(found.task), **vars(found.training)}
     return lambda: train(kind(**settings), found.out, found.resume)
+
+
+def _parse_sweep(words: list[str]) -> Callable[[], None]:
+    """`rnnjax sweep`, whose flags are its own and the settings of its task."""
+    import tyro
+
+    from rnnjax.tasks import TASKS
+    from rnnjax.train import GeneratedTask
+
+    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    flags.add_argument("--task", nargs="?", default="parity")
+    named = flags.parse_known_args(words)[0].task
+    if named not in TASKS:
+        raise ValueError(f"there is no task {named}: rnnjax tasks lists them")
+    task = TASKS[named]()
+    if not isinstance(task, GeneratedTask):
+        raise ValueError(f"{named} is no task of generated data, which a sweep needs")
+    offered = task.choices()["cell"]
+    own: list[Any] = [
+        ("task", _flag(str, "The task, of generated data."), named),
+        ("cells", _flag(str, f"Cells to compare, by commas: {', '.join(offered)}."), "lstm,gru"),
+        ("seeds", _flag(int, "How many seeds, trained side by side: 0, 1 and so on."), 5),
+        ("out", _flag(pathlib.Path | None, "Folder; by default a new one under runs/."), None),
+    ]
+    # What a sweep says by itself, and what belongs to checkpoints.
+    without = ("cell", "seed", "evaluate_every", "patience", "checkpoint_every", "keep")
+    found = tyro.cli(
+        dataclasses.make_dataclass(
+            "Sweep", [*own, *_groups(task, without, ("the_task", "training"))]
+        ),
+        prog="rnnjax sweep",
+        description=f"{task.name}: {task.about}. {task.data_about}.",
+        args=words,
+    )
+    settings = {**vars(found.the_task), **vars(found.training)}
+    cells = [name.strip() for name in found.cells.split(",") if name.strip()]
+    return lambda: sweep(type(task)(**settings), cells, found.seeds, found.out)
+
+
+def _groups(
+    task: Task, without: tuple[str, ...] = (), named: tuple[str, str] = ("task", "training")
+) -> list[Any]:
+    """The settings of a task as two groups of flags: its own, and those that all tasks share."""
+    import tyro
+
+    from rnnjax.train import Task
+
+    shared = {field.name for field in dataclasses.fields(Task)}
+    names = [f.name for f in dataclasses.fields(task) if f.name not in without]
+    parts = ([n for n in names if n not in shared], [n for n in names if n in shared])
+    fields: list[Any] = []
+    for group, some in zip(named, parts, strict=True):
+        settings: Any = _settings(task, some)
+        default = dataclasses.field(default_factory=settings)
+        fields.append((group, tyro.conf.OmitArgPrefixes[settings], default))
+    return fields
 
 
 def _settings(task: Task, names: list[str]) -> type:
@@ -492,6 +546,35 @@ def train(task: Task, out: pathlib.Path | None, resume: pathlib.Path | None) -> 
         rnnjax.host.use_cpu_devices()
     rnnjax.host.tune_host_memory()
     report(run_task(task, resume or out, resume=resume is not None))
+
+
+def sweep(task: Any, cells: list[str], seeds: int, out: pathlib.Path | None) -> None:
+    """`rnnjax sweep`: trains, then prints the table."""
+    import numpy as np
+    from rich.console import Console
+    from rich.text import Text
+
+    import rnnjax
+    from rnnjax.train import sweep as sweep_task
+    from rnnjax.train.console import lenient
+
+    rnnjax.host.tune_host_memory()
+    progress = Console(file=lenient(sys.stderr))
+
+    def show(cell: str, step: int, losses: np.ndarray) -> None:
+        every = max(1, task.steps // 10)
+        if step == task.steps or step % every < 100:
+            median = float(np.median(losses))
+            progress.print(f"{cell}: step {step}/{task.steps}, loss {median:.4g}, median of seeds")
+
+    found = sweep_task(task, cells, seeds, out, report=show)
+    columns, rows = found.rows()
+    console = Console(file=_out())
+    title = f"{task.metric} on the test data: median of {seeds} seeds, worst in brackets"
+    console.print(_table(title, columns, [tuple(row) for row in rows]))
+    for name, value in found.baselines.items():
+        console.print(Text(f"{name}: {value:.4g}"))
+    console.print(Text(f"\nEverything is in {found.folder}/"), soft_wrap=True)
 
 
 def _show_warning(message: Warning | str, *where: Any) -> None:

@@ -9,6 +9,9 @@ import os
 import jax
 
 from rnnjax._factory import natural
+from rnnjax._newest import is_new
+
+_PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds=604800"
 
 
 def use_cpu_devices(n: int | None = None) -> int:
@@ -17,6 +20,10 @@ def use_cpu_devices(n: int | None = None) -> int:
     The products in a recurrent loop are too small to be shared by cores. Rows of a batch need
     nothing from each other, so each core runs the loop of its own rows: no waiting within a step.
     Call it before anything runs in JAX; the example shows how to spread a batch.
+
+    A device that waits longer than 40 seconds for another, as on a machine that is asleep or has
+    too much to do, would end the process: XLA is told to wait for a week, unless XLA_FLAGS says
+    otherwise.
 
     Args:
       n: The number of devices; None for one a core this process may use.
@@ -42,6 +49,10 @@ def use_cpu_devices(n: int | None = None) -> int:
       True
     """
     n = _cores() if n is None else natural("n", n, least=1)
+    flags = os.environ.get("XLA_FLAGS", "")
+    # A flag that XLA does not know ends the process, too.
+    if _PATIENCE.partition("=")[0] not in flags and not is_new():
+        os.environ["XLA_FLAGS"] = f"{flags} {_PATIENCE}".strip()
     try:
         jax.config.update("jax_num_cpu_devices", n)
     except RuntimeError as error:

@@ -667,6 +667,7 @@ def every_fault() -> list[Fault]:
     from compile.mutants import MUTANTS as COMPILER
     from decoding_mutants import DECODING
     from tasks.classifying_mutants import CLASSIFYING
+    from tasks.controlled_mutants import CONTROLLED
     from tasks.forecast_mutants import FORECAST
     from tasks.labelling_mutants import LABELLING
     from tasks.program_mutants import PROGRAM
@@ -675,7 +676,7 @@ def every_fault() -> list[Fault]:
     from train.training_mutants import TRAIN
 
     writing = (*PROGRAM, *TRANSLATING, *WRITING)
-    tasks = (*CLASSIFYING, *FORECAST, *LABELLING, *writing)
+    tasks = (*CLASSIFYING, *CONTROLLED, *FORECAST, *LABELLING, *writing)
     mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *TRAIN, *tasks)
     return [*FAULTS, *(Fault(*mutant) for mutant in mutants)]
 

@@ -27,6 +27,21 @@ def test_the_cpu_becomes_n_devices():
     assert run(code) == ["3", "3"]
 
 
+def test_devices_wait_for_each_other_as_long_as_it_takes():
+    """XLA takes the flag, and a user's own stays."""
+    code = (
+        "import os, jax, rnnjax\n"
+        "name = '--xla_cpu_collective_call_terminate_timeout_seconds'\n"
+        "os.environ['XLA_FLAGS'] = before = {before!r}\n"
+        "rnnjax.host.use_cpu_devices(2)\n"
+        "jax.numpy.ones(2).block_until_ready()\n"
+        "print(os.environ['XLA_FLAGS'] == (before or name + '=604800'))"
+    )
+    own = "--xla_cpu_collective_call_terminate_timeout_seconds=90"
+    for before in ("", own):
+        assert run(code.format(before=before)) == ["True"]
+
+
 def test_the_default_is_a_device_for_each_core():
     code = (
         "import os, jax, rnnjax; n = rnnjax.host.use_cpu_devices()\n"

@@ -18,6 +18,7 @@ FLOORS = {
     "_factory": 0,
     "_fields": 0,
     "_held": 0,
+    "_newest": 0,
     "host": 0,
     "_noise": 0,
     "initializers": 0,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rnnjax import _newest
 from rnnjax._compile import _jax
 from rnnjax._compile._explain import Plan as Plan
 
@@ -10,7 +11,7 @@ try:
     from rnnjax._compile._plan import plan as plan
     from rnnjax._compile._scan import scan as scan  # pyright: ignore[reportAssignmentType]
 except (ImportError, AttributeError):
-    if not _jax.is_new():
+    if not _newest.is_new():
         raise
     from rnnjax._compile import _plain
     from rnnjax._compile._options import Options

@@ -9,7 +9,6 @@ where an import of the compiler fails, `scan` is plain `lax.scan`: slower, and r
 from __future__ import annotations
 
 import functools
-import re
 import warnings
 from typing import Any, NamedTuple
 
@@ -17,8 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# The newest JAX that the tests run on.
-NEWEST = (0, 12)
+from rnnjax import _newest
 
 
 class ScanEquation(NamedTuple):
@@ -55,21 +53,16 @@ def scan_equation(closed: Any, state: Any, xs: Any) -> ScanEquation:
     return ScanEquation(position, eqn.params["jaxpr"], fixed, carries)
 
 
-def is_new() -> bool:
-    """Whether this JAX is newer than any that was tested."""
-    return tuple(map(int, re.findall(r"\d+", jax.__version__)[:2])) > NEWEST
-
-
 def warn_if_new() -> None:
     """Says so, at import."""
-    if is_new():
-        tested = ".".join(map(str, NEWEST))
+    if _newest.is_new():
+        tested = ".".join(map(str, _newest.NEWEST))
         _warn(f"rnnjax is tested up to JAX {tested}, this is {jax.__version__}")
 
 
 def understood() -> bool:
     """Whether this JAX writes its programs as the compiler expects; tried once, where it is new."""
-    return not is_new() or _tried()
+    return not _newest.is_new() or _tried()
 
 
 @functools.cache

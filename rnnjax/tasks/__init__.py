@@ -29,8 +29,10 @@ and its methods answer
   seconds, for the tests.
 
 Where data are drawn from keys, a `GeneratedTask` says `draw(key, size)` and `axes` instead of
-`data` and `source`. `rnnjax.train.run_task` does the rest, and `adding` is an example to copy. Then
-a line here, one in the CHANGELOG: the command line and tests/tasks/test_protocol.py go by the list.
+`data` and `source`, and `rnnjax sweep` compares cells on it; those of `controlled` differ in their
+data alone, and are judged by length. `rnnjax.train.run_task` does the rest, and `adding` is an
+example to copy. Then a line here, one in the CHANGELOG: the command line and
+tests/tasks/test_protocol.py go by the list.
 """
 
 from __future__ import annotations
@@ -77,6 +79,25 @@ TASKS = _Tasks(
     reverse="reverse:Reverse",
     pronounce="pronounce:Pronounce",
     program="program:Program",
+    parity="controlled.regular:Parity",
+    even_pairs="controlled.regular:EvenPairs",
+    cycle_navigation="controlled.regular:CycleNavigation",
+    modular_arithmetic="controlled.regular:ModularArithmetic",
+    dyck_1="controlled.grammars:Dyck1",
+    dyck_2="controlled.grammars:Dyck2",
+    anbn="controlled.grammars:AnBn",
+    anbncn="controlled.grammars:AnBnCn",
+    embedded_reber="controlled.grammars:EmbeddedReber",
+    memory="controlled.memory:Memory",
+    noisy_memory="controlled.memory:NoisyMemory",
+    multiplication="controlled.memory:Multiplication",
+    temporal_order="controlled.memory:TemporalOrder",
+    temporal_order_3="controlled.memory:TemporalOrder3",
+    selective_copy="controlled.memory:SelectiveCopy",
+    recall="controlled.memory:Recall",
+    alphabet="controlled.memory:Alphabet",
+    mackey_glass="controlled.chaos:MackeyGlass",
+    lorenz="controlled.chaos:Lorenz",
 )
 
 

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 
 import rnnjax
 from rnnjax._factory import natural
+from rnnjax.tasks._cells import AnyCell, inputs_of, model_of, spec_of
 from rnnjax.train.losses import mean_squared_error
 from rnnjax.train.plot import figure_type, tidy
-from rnnjax.train.task import CELLS, Data, Facts, GeneratedTask, System
+from rnnjax.train.task import Data, Facts, GeneratedTask, System
 
 Array = jax.Array
 
@@ -25,7 +26,7 @@ class Adding(GeneratedTask):
 
     Attributes:
       T: Steps of a sequence, at least 2.
-      cell: The recurrent cell.
+      cell: The recurrent cell: any of `rnnjax.cells` that has units, by its name.
       hidden_size: Its units.
 
     Reference:
@@ -40,7 +41,7 @@ class Adding(GeneratedTask):
     axes: ClassVar[Any] = (1, 0)
 
     T: int = 100
-    cell: Literal["elman", "lstm", "gru"] = "lstm"
+    cell: AnyCell = "lstm"
     hidden_size: int = 64
     steps: int = 2000
     batch_size: int = 64
@@ -70,8 +71,12 @@ class Adding(GeneratedTask):
 
     def system(self, facts: Facts) -> System:
         """A cell, and a linear readout of its last output."""
-        model = rnnjax.stack(rnn=CELLS[self.cell](self.hidden_size), readout=rnnjax.linear(1))
-        answers = jax.jit(lambda params, xs: rnnjax.unroll(model, params, None, xs)[1][-1, :, 0])
+        model = model_of(self.cell, self.hidden_size, 1)
+
+        @jax.jit
+        def answers(params: Any, xs: Array) -> Array:
+            xs = inputs_of(self.cell, jnp.asarray(xs))
+            return rnnjax.unroll(model, params, None, xs)[1][-1, :, 0]
 
         def loss(params: Any, carried: Any, batch: Any, key: Array) -> Any:
             xs, targets = batch
@@ -93,8 +98,20 @@ class Adding(GeneratedTask):
             answer = float(answers(params, xs)[0])
             yield f"{request}, marked among {self.T} numbers: {answer:.3f}, right {sum(wanted):.3f}"
 
-        xs = jax.ShapeDtypeStruct((self.T, self.batch_size, 2), jnp.float32)
-        return System(lambda key: model.init(key, 2), loss, evaluate, predict, cell=model, xs=xs)
+        def init(key: Array) -> Any:
+            return model.init(key, spec_of(xs))
+
+        batch = jax.ShapeDtypeStruct((self.T, self.batch_size, 2), jnp.float32)
+        xs = jax.eval_shape(lambda xs: inputs_of(self.cell, xs), batch)
+        return System(
+            init,
+            loss,
+            evaluate,
+            predict,
+            cell=model,
+            xs=xs,
+            answers=lambda params, part: answers(params, part[0]),
+        )
 
     def baselines(self, data: Data) -> dict[str, float]:
         """The variance of a sum of two numbers that are uniform in [0, 1]."""
@@ -106,13 +123,13 @@ class Adding(GeneratedTask):
 
     def picture(self, system: System, params: Any, data: Data, file: pathlib.Path) -> None:
         """What is answered against what is right, for every sequence of the test data."""
-        xs, targets = data.test
+        assert system.answers is not None
         figure = figure_type()(figsize=(5, 5), layout="constrained")
         axes = figure.subplots()
         axes.plot([0, 2], [0, 2], color="tab:gray", linewidth=0.8, label="right")
         axes.axhline(1, color="tab:red", linestyle="--", label="always 1")
-        answers = rnnjax.unroll(system.cell, params, None, xs)[1][-1, :, 0]
-        axes.scatter(targets, answers, s=5, color="tab:blue", label=self.cell)
+        answers = system.answers(params, data.test)
+        axes.scatter(data.test[1], answers, s=5, color="tab:blue", label=self.cell)
         axes.set_xlabel("sum of the marked numbers")
         axes.set_ylabel(f"answer after {self.T} steps")
         axes.legend()

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 
 import rnnjax
 from rnnjax._factory import natural
+from rnnjax.tasks._cells import PlainCell, cell_named
 from rnnjax.train.losses import cross_entropy
 from rnnjax.train.plot import figure_type
-from rnnjax.train.task import CELLS, Data, Facts, GeneratedTask, System
+from rnnjax.train.task import Data, Facts, GeneratedTask, System
 
 Array = jax.Array
 LETTERS, LENGTH, BLANK, GO = "ABCDEFGH", 10, 8, 9
@@ -27,7 +28,7 @@ class Copy(GeneratedTask):
 
     Attributes:
       T: Steps from the last symbol read to the first that is wanted, at least 1.
-      cell: The recurrent cell.
+      cell: The recurrent cell: any of `rnnjax.cells` that has units and reads x alone.
       hidden_size: Its units.
 
     Reference:
@@ -42,7 +43,7 @@ class Copy(GeneratedTask):
     axes: ClassVar[Any] = 1
 
     T: int = 10
-    cell: Literal["elman", "lstm", "gru"] = "gru"
+    cell: PlainCell = "gru"
     hidden_size: int = 128
     steps: int = 4000
     batch_size: int = 64
@@ -73,7 +74,7 @@ class Copy(GeneratedTask):
         """An embedding, a cell and a readout of each step."""
         model = rnnjax.stack(
             embed=rnnjax.embed(GO + 1, self.hidden_size),
-            rnn=CELLS[self.cell](self.hidden_size),
+            rnn=cell_named(self.cell, self.hidden_size),
             readout=rnnjax.linear(BLANK + 1),
         )
         read = jax.jit(lambda params, xs: rnnjax.unroll(model, params, None, xs)[1])

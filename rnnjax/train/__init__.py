@@ -57,6 +57,11 @@ from rnnjax.train.step import TrainState as TrainState
 from rnnjax.train.step import check_finite as check_finite
 from rnnjax.train.step import init_train_state as init_train_state
 from rnnjax.train.step import make_train_step as make_train_step
+from rnnjax.train.sweep import Seeds as Seeds
+from rnnjax.train.sweep import Sweep as Sweep
+from rnnjax.train.sweep import plot_sweep as plot_sweep
+from rnnjax.train.sweep import sweep as sweep
+from rnnjax.train.sweep import train_seeds as train_seeds
 from rnnjax.train.task import Data as Data
 from rnnjax.train.task import GeneratedTask as GeneratedTask
 from rnnjax.train.task import System as System

@@ -27,6 +27,8 @@ FILES = (
     "sample.txt",
     "checkpoints",
     "tensorboard",
+    "sweep.json",
+    "sweep.png",
 )
 
 

@@ -130,7 +130,7 @@ def run_task(task: Task, out: str | pathlib.Path | None = None, *, resume: bool 
     if resume and checkpoints(folder / "checkpoints"):
         state = load_run(folder, lambda meta: (task, data.facts)).state
     else:
-        state = _begin(system, optimizer, init_key, run_key)
+        state = begin(system, optimizer, init_key, run_key)
     write(folder / "config.json", json.dumps(meta, indent=1) + "\n")
     records = read_records(folder, int(state.step))
     write(folder / "metrics.jsonl", "".join(as_json(record) + "\n" for record in records))
@@ -202,7 +202,7 @@ def seed_key(seed: int) -> jax.Array:
         raise ValueError(f"seed must fit into 64 bits, got {seed}") from None
 
 
-def _begin(system: System, optimizer: Any, *keys: jax.Array) -> TrainState:
+def begin(system: System, optimizer: Any, *keys: jax.Array) -> TrainState:
     """The state before the first step; keys for the parameters and for the run."""
     params = system.init(keys[0])
     carried = system.carried(params, jax.random.fold_in(keys[1], 0))
@@ -299,10 +299,10 @@ def _read(path: pathlib.Path, task_of: Callable[[Meta], tuple[Task, Facts]]) -> 
     except (KeyError, TypeError, ValueError) as error:  # sound, but of another job or version
         raise CheckpointError(f"{path} is of no task known here: {error}") from None
 
-    def begin(key: jax.Array) -> TrainState:
-        return _begin(system, task.transformation(), key, key)
+    def like(key: jax.Array) -> TrainState:
+        return begin(system, task.transformation(), key, key)
 
-    state, _ = load_checkpoint(path, jax.eval_shape(begin, jax.random.key(0)))
+    state, _ = load_checkpoint(path, jax.eval_shape(like, jax.random.key(0)))
     return Run(path, task, facts, system, state, meta)
 
 

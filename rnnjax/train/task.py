@@ -236,6 +236,15 @@ class GeneratedTask(Task):
         """A batch, in `jax.numpy`; `axes` says where its rows are, as in `Source.axes`."""
         raise NotImplementedError
 
+    def by_length(self, figures: dict[str, float]) -> dict[int, float]:
+        """The metric by length, from figures on the test data; {} where there is one length."""
+        del figures
+        return {}
+
+    def mark_lengths(self, axes: Any) -> None:
+        """Prepares the axis of lengths in a picture of what `by_length` gives."""
+        axes.set_xlabel("length")
+
     def source(self, data: Data) -> Source:
         """A new batch every step."""
         del data

@@ -75,7 +75,7 @@ def plot_by_length(axes: Any, lengths: np.ndarray, right: np.ndarray, **style: A
         (lengths[groups == g].mean(), 100 * (~right[groups == g]).mean()) for g in np.unique(groups)
     ]
     axes.plot(*zip(*found, strict=True), **{"marker": "o", "color": "tab:blue", **style})
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, max(1, axes.get_ylim()[1]))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel("% wrong")
     tidy(axes)
