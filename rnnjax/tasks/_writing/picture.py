@@ -11,7 +11,7 @@ import numpy as np
 from rnnjax.tasks._writing.pairs import Part
 from rnnjax.train.plot import figure_type, tidy
 
-ALIGNED, TOLD = 3, 8
+ALIGNED, TOLD, LINE = 3, 8, 70
 
 
 def plot_writing(
@@ -52,7 +52,8 @@ def plot_writing(
         told = f"{_cut(task.shown(part.sources[n]))}  →  {_cut(task.text_of(written[n]))}"
         lines.append((told, right[n], _cut(task.text_of(part.answers[n][0]))))
     for place, (told, fine, answer) in enumerate(lines):
-        text = told if fine else f"{told}   (right: {answer})"
+        blank = "   " if len(told) < LINE else "\n      "
+        text = told if fine else f"{told}{blank}(right: {answer})"
         middle.text(
             0, 1 - (place + 0.5) / TOLD, text.replace("$", r"\$"), fontsize=8, va="center",
             color="black" if fine else "tab:red", transform=middle.transAxes,
