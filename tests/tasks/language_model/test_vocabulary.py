@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rnnjax.tasks import _library
 from rnnjax.tasks.language_model import (
     Vocabulary,
     Words,
@@ -146,7 +147,7 @@ def test_the_standard_library(monkeypatch):
 
 
 def test_an_interpreter_without_sources(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpora_module.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(_library.sysconfig, "get_path", lambda name: str(tmp_path))
     with pytest.raises(ValueError, match=r"no Python sources in .*: pass a text of your own"):
         standard_library_text()
 
@@ -273,7 +274,7 @@ def test_the_documentation_of_the_standard_library(tmp_path, monkeypatch):
     }
     for name, content in source.items():
         (tmp_path / name).write_text(content)
-    monkeypatch.setattr(corpora_module.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(_library.sysconfig, "get_path", lambda name: str(tmp_path))
     assert sorted("".join(standard_library_docstrings()).split("\n\n")) == [
         "",
         "B.",
