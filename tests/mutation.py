@@ -666,12 +666,13 @@ def every_fault() -> list[Fault]:
     from combine.mutants import COMBINE
     from compile.mutants import MUTANTS as COMPILER
     from decoding_mutants import DECODING
+    from tasks.caption_mutants import CAPTION
     from tasks.classifying_mutants import CLASSIFYING
     from tasks.forecast_mutants import FORECAST
     from tasks.labelling_mutants import LABELLING
     from train.training_mutants import TRAIN
 
-    tasks = (*CLASSIFYING, *FORECAST, *LABELLING)
+    tasks = (*CAPTION, *CLASSIFYING, *FORECAST, *LABELLING)
     mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *TRAIN, *tasks)
     return [*FAULTS, *(Fault(*mutant) for mutant in mutants)]
 

@@ -70,6 +70,7 @@ TASKS = _Tasks(
     classify_text="classify_text:ClassifyText",
     classify_series="classify_series:ClassifySeries",
     add="add:Add",
+    caption="caption:Caption",
 )
 
 
