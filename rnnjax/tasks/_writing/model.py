@@ -12,10 +12,12 @@ import numpy as np
 import rnnjax
 from rnnjax import Cell, attention
 from rnnjax.attention import AttendState
+from rnnjax.initializers import PRESETS
 from rnnjax.tasks._tied import tied_readout
 from rnnjax.train.task import CELLS
 
 Array = jax.Array
+FORGET_BIAS = 4.0  # a half-life of 38 steps
 END = 0  # ends what is written, and is what the decoder reads first
 SCORES = {
     "additive": attention.additive,
@@ -170,6 +172,9 @@ def encoder_decoder(
       Bahdanau, Cho & Bengio, 2015, arXiv:1409.0473; Luong, Pham & Manning, 2015, arXiv:1508.04025.
     """
     inner, noise = CELLS[cell](hidden_size), rnnjax.dropout(dropout)
+    if encoder.told and cell == "lstm":  # what is read once is to be remembered to the end
+        remembering = PRESETS["rnnjax"]._replace(forget_bias=FORGET_BIAS)
+        inner = rnnjax.lstm(hidden_size, init=remembering)
     names = [f"rnn_{n}" for n in range(layers)]
 
     def attending(*, shows: bool = False) -> Cell:

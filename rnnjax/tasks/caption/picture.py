@@ -48,16 +48,17 @@ def plot_scenes(
         axes.imshow(part.sources[n], cmap="gray_r", vmin=0, vmax=1)
         text = _lines(task, written[n])
         text += "" if right[n] else f"\n(is {_lines(task, part.answers[int(n)][0])})"
-        axes.set_title(text, fontsize=6.5, color="black" if right[n] else "tab:red")
+        axes.set_title(text, fontsize=7.5, color="black" if right[n] else "tab:red")
     above.suptitle(f"{(~right).sum()} of {len(right)} captions are wrong: the first of them, then "
                    "others", fontsize=10)  # fmt: skip
     for sub, n in zip(below, chosen, strict=True):
         _plot_looked(sub, task, model, params, part.sources[n], written[n], facts)
+    figure.savefig(file, dpi=120)
 
 
 def _lines(task: Any, words: Tokens) -> str:
     """A caption with a line for each digit."""
-    return task.text_of(words).replace(", ", ",\n").replace(" and ", "\nand ")
+    return task.text_of(words).replace("; ", ";\n")
 
 
 def _telling(part: Part) -> list[int]:
@@ -74,7 +75,7 @@ def _plot_looked(
     weights = model.looked(params, model.encode(params, xs[:, None]), jnp.asarray(told))
     grid = np.asarray(weights)[:, 0]
     side = round(grid.shape[1] ** 0.5)
-    telling = [n for n, word in enumerate(words) if word not in ("a", "and", ",")]
+    telling = [n for n, word in enumerate(words) if word not in ("a", "and", ",", ";")]
     for axes, n in zip(
         figure.subplots(1, max(1, len(telling)), squeeze=False)[0], telling, strict=False
     ):

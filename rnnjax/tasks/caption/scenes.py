@@ -47,14 +47,14 @@ class Combination(NamedTuple):
     @property
     def words(self) -> list[str]:
         """As a caption has it."""
-        style = ["thick" if self.thick else "thin", "tilted" if self.tilted else "upright"]
-        return ["a", *style, str(self.digit), *PLACES[self.place].split()]
+        style = ["thick" if self.thick else "thin", "and", "tilted" if self.tilted else "upright"]
+        return [*PLACES[self.place].split(), "a", str(self.digit), ",", *style]
 
 
 COMBINATIONS = [
     Combination(*each) for each in itertools.product(range(DIGITS), range(4), (0, 1), (0, 1))
 ]
-WORDS = sorted({word for each in COMBINATIONS for word in each.words} | {",", "and"})
+WORDS = sorted({word for each in COMBINATIONS for word in each.words} | {";"})
 LONGEST = MOST * len(COMBINATIONS[0].words) + MOST - 1
 
 
@@ -71,11 +71,11 @@ class Glyphs(NamedTuple):
 
 
 def caption(combinations: Sequence[Combination]) -> list[str]:
-    """What is said of a scene: "a thin upright 4 top left and a thick tilted 2 top right"."""
-    found = list(combinations[0].words)
-    for n, each in enumerate(combinations[1:], 2):
-        found += ["and" if n == len(combinations) else ",", *each.words]
-    return found
+    """What is said of a scene: "top left a 4, thin and upright; top right a 2, thick and tilted".
+
+    A place stands before what is there, so that it is known which digit is spoken of.
+    """
+    return [word for each in combinations for word in (";", *each.words)][1:]
 
 
 def drawn_digits(

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rnnjax
-from rnnjax._factory import natural, non_negative
+from rnnjax._factory import natural, non_negative, real
 from rnnjax.tasks._images import convolution, digits, mapped, patches, split
 from rnnjax.tasks._writing.baselines import most_frequent
 from rnnjax.tasks._writing.model import Encoded, Encoder
@@ -35,7 +35,7 @@ from rnnjax.train.task import HELD_OUT_SEED, Data, Facts, System
 Array = jax.Array
 GRID = CANVAS // 4  # places of the feature map, on each side
 CAPTIONS = "captions.tsv"
-DRAWN = 10_000  # scenes that baselines know
+DRAWN = 3000  # scenes that baselines know
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Caption(Writing):
         (Show, Attend and Tell).
       filters: Features of the first convolution; the others have twice as many.
       vector_size: Length of the image's vector.
+      image_dropout: Rate at which features that the vector is made of are left out.
       noise: Standard deviation of what is added to each pixel; ink is 1, paper 0.
       variants: In how many ways each digit of training is drawn.
       warp: How much they are turned, stretched and slanted, at random.
@@ -62,20 +63,18 @@ class Caption(Writing):
     bidirectional: ClassVar[bool] = False
     reverse_source: ClassVar[bool] = False
 
-    attention: Literal["none", "additive", "general", "concat", "scaled-dot"] = "none"
+    attention: Literal["none", "additive", "general", "concat", "scaled-dot"] = "general"
     cell: Literal["elman", "lstm", "gru"] = "lstm"
     filters: int = 32
     vector_size: int = 256
+    image_dropout: float = 0.2
     noise: float = 0.05
-    variants: int = 8
-    warp: float = 0.08
-    hidden_size: int = 256
-    embedding_size: int = 256
-    dropout: float = 0.1
+    variants: int = 16
+    warp: float = 0.1
+    embedding_size: int = 128
     beam: int = 3
     steps: int = 4000
     batch_size: int = 64
-    learning_rate: float = 5e-4
     evaluate_every: int = 500
 
     @classmethod
@@ -91,6 +90,7 @@ class Caption(Writing):
         super().check()
         for name in ("filters", "vector_size", "variants"):
             natural(name, getattr(self, name), least=1)
+        real("image_dropout", self.image_dropout, "a number in [0, 1)", lambda x: 0 <= x < 1)
         for name in ("noise", "warp"):
             non_negative(name, getattr(self, name))
 
@@ -134,12 +134,12 @@ class Caption(Writing):
         return held_out(TEST, self.noise).sources[int(text)]
 
     def written_tokens(self, text: str) -> list[str]:
-        """Words and commas."""
+        """Words and marks."""
         return re.findall(r"\w+|[^\w\s]", text)
 
     def text_of(self, tokens: Sequence[str]) -> str:
-        """Words with spaces between, and none before a comma."""
-        return " ".join(tokens).replace(" ,", ",")
+        """Words with spaces between, and none before a mark."""
+        return " ".join(tokens).replace(" ,", ",").replace(" ;", ";")
 
     def read(self, path: pathlib.Path, facts: Facts) -> Part:
         """A file with an image's file, a tab and its caption on each line; or its folder.
@@ -167,12 +167,14 @@ class Caption(Writing):
             middle=convolution(CANVAS // 2, many),
             pooled=mapped("pooled", pooled, 3),
             upper=convolution(GRID, many),
+            top=convolution(GRID, many),
         )
         vector = rnnjax.stack(
             pooled=mapped("pooled", pooled, 3),
             higher=convolution(GRID // 2, 2 * many),
+            quarters=mapped("pooled", pooled, 3),
             flat=mapped("flat", lambda x: x.reshape(*x.shape[:-3], -1), 3),
-            dropped=rnnjax.dropout(self.dropout),
+            dropped=rnnjax.dropout(self.image_dropout),
             vector=rnnjax.linear(self.vector_size),
             normed=rnnjax.layer_norm(),
             bent=rnnjax.activation("relu"),
@@ -189,13 +191,14 @@ class Caption(Writing):
 
         def encode(params: Any, xs: Array, lengths: Array | None, key: Array | None) -> Encoded:
             del lengths  # an image is one step, and a step is quicker than an unroll of one
-            own, (image,) = params["features"], xs
-            _, found = features.step(own, features.initial_state(own, image.shape[:1]), image)
+
+            def made(part: str, cell: rnnjax.Cell, x: Array, key: Array | None) -> Array:
+                state = cell.initial_state(params[part], x.shape[:1], key=key)
+                return cell.step(params[part], state, x)[1]
+
+            found = made("features", features, xs[0], None)
             if not looks:
-                own = params["vector"]
-                state = vector.initial_state(own, image.shape[:1], key=key)
-                _, vectors = vector.step(own, state, found)
-                return Encoded(found, None, [vectors])
+                return Encoded(found, None, [made("vector", vector, found, key)])
             memory = with_places(found)
             return Encoded(memory, None, [memory.mean(axis=0)] * self.layers)
 
