@@ -666,6 +666,7 @@ def every_fault() -> list[Fault]:
     from combine.mutants import COMBINE
     from compile.mutants import MUTANTS as COMPILER
     from decoding_mutants import DECODING
+    from tasks.caption_mutants import CAPTION
     from tasks.classifying_mutants import CLASSIFYING
     from tasks.controlled_mutants import CONTROLLED
     from tasks.forecast_mutants import FORECAST
@@ -675,7 +676,7 @@ def every_fault() -> list[Fault]:
     from tasks.writing_mutants import WRITING
     from train.training_mutants import TRAIN
 
-    writing = (*PROGRAM, *TRANSLATING, *WRITING)
+    writing = (*CAPTION, *PROGRAM, *TRANSLATING, *WRITING)
     tasks = (*CLASSIFYING, *CONTROLLED, *FORECAST, *LABELLING, *writing)
     mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *TRAIN, *tasks)
     return [*FAULTS, *(Fault(*mutant) for mutant in mutants)]

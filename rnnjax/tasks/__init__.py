@@ -79,6 +79,7 @@ TASKS = _Tasks(
     reverse="reverse:Reverse",
     pronounce="pronounce:Pronounce",
     program="program:Program",
+    caption="caption:Caption",
     parity="controlled.regular:Parity",
     even_pairs="controlled.regular:EvenPairs",
     cycle_navigation="controlled.regular:CycleNavigation",

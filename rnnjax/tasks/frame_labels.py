@@ -15,17 +15,14 @@ import numpy as np
 
 import rnnjax
 from rnnjax._factory import natural, non_negative
-from rnnjax.cells._common import rows
-from rnnjax.cells._grid import convolved
-from rnnjax.cells.linear import LinearParams
-from rnnjax.train.files import needed
+from rnnjax.tasks._images import DIGIT, DIGITS, convolution, digits, patches, split, unpatched
 from rnnjax.train.losses import binary_cross_entropy, cross_entropy
 from rnnjax.train.plot import figure_type, tidy
 from rnnjax.train.sources import Generated, generated
 from rnnjax.train.task import CELLS, HELD_OUT_SEED, Data, Facts, System, Task
 
 Array = jax.Array
-DIGIT, CANVAS, DIGITS = 8, 16, 10
+CANVAS = 16
 # Their names, and steps of a row (downwards) and a column.
 DIRECTIONS = {
     "right": (0, 1),
@@ -116,7 +113,7 @@ class FrameLabels(Task):
     def data(self) -> Data:
         """Digits to train on, and sequences of others."""
         images, labels = digits()
-        train, *parts = _split(len(images))
+        train, *parts = split(len(images))
         draw = jax.jit(self.draw, static_argnums=1)
         keys = jax.random.split(jax.random.key(HELD_OUT_SEED))
         validation, test = (
@@ -169,8 +166,8 @@ class FrameLabels(Task):
         outputs = DIGITS + len(DIRECTIONS) + self.next_frame * CANVAS**2
         if self.cell == "conv_lstm":
             return rnnjax.stack(
-                patches=_apart(CANVAS),
-                features=_convolution(CANVAS // 2, FILTERS),
+                patches=patches(CANVAS),
+                features=convolution(CANVAS // 2, FILTERS),
                 rnn=rnnjax.conv_lstm((CANVAS // 2,) * 2, self.hidden_size),
                 noise=rnnjax.dropout(self.dropout),
                 readout=_everywhere(CANVAS // 2, 3 * FILTERS, self.next_frame),
@@ -250,7 +247,7 @@ class FrameLabels(Task):
                 f"(.npz or .npy): {request!r}"
             )
         images, labels = digits()
-        tested = _split(len(images))[2]
+        tested = split(len(images))[2]
         row = tested[labels[tested] == int(words[0])][:1]
         place, way = jnp.full((1, 2), (CANVAS - DIGIT) // 2), jnp.array([DIRECTIONS[words[1]]])
         moved = jax.jit(self.moved)
@@ -325,12 +322,6 @@ class FrameLabels(Task):
         return {"conv-lstm": cls(cell="conv_lstm", hidden_size=24, steps=800, evaluate_every=100)}
 
 
-def _split(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which digits train, validate and test: five of seven, one and one."""
-    order, held = np.random.default_rng(0).permutation(count), count // 7
-    return order[2 * held :], order[held : 2 * held], order[:held]
-
-
 def _warped(key: Array, images: Array, warp: float) -> Array:
     """Digits [B, 8, 8], each turned, stretched and slanted a little about its middle."""
     middle = (DIGIT - 1) / 2
@@ -359,69 +350,10 @@ def _draw_strip(axes: Any, lines: dict[str, np.ndarray]) -> None:
     axes.spines[:].set_visible(False)
 
 
-@functools.cache
-def digits() -> tuple[np.ndarray, np.ndarray]:
-    """The handwritten digits of scikit-learn: [1797, 8, 8] in [0, 1], and what they are."""
-    load_digits = needed("sklearn.datasets").load_digits
-    images, labels = (np.asarray(part) for part in load_digits(return_X_y=True))
-    return (images.reshape(-1, DIGIT, DIGIT) / 16).astype(np.float32), labels.astype(np.int32)
-
-
-def _map(name: str, f: Any, x_ndims: int) -> rnnjax.Cell:
-    """A function of each step, as a cell without parameters or state."""
-    return rnnjax.Cell(
-        name=name,
-        init=lambda key, x_spec: (),
-        initial_state=lambda params, batch_shape=(), *, key=None: (),
-        step=lambda params, state, x: ((), f(x)),
-        x_ndims=x_ndims,
-    )
-
-
-def _apart(size: int) -> rnnjax.Cell:
-    """Each 2 x 2 pixels as the four features of one place, [*B, H / 2, W / 2, 4]."""
-
-    def patches(x: Array) -> Array:
-        x = x.reshape(*x.shape[:-2], size // 2, 2, size // 2, 2)
-        return jnp.moveaxis(x, -3, -2).reshape(*x.shape[:-4], size // 2, size // 2, 4)
-
-    return _map("patches", patches, 2)
-
-
-def _together(x: Array) -> Array:
-    """The pixels of the four features of each place, [*B, H, W]: `_apart` undone."""
-    *batch, height, width, _ = x.shape
-    x = jnp.moveaxis(x.reshape(*batch, height, width, 2, 2), -2, -3)
-    return x.reshape(*batch, 2 * height, 2 * width)
-
-
-def _convolution(size: int, features: int) -> rnnjax.Cell:
-    """A convolution of 3 x 3 places and what is positive of it, [*B, size, size, C] to features."""
-    shape = (size, size)
-
-    def init(key: Array, x_spec: Any) -> LinearParams:
-        draw = jax.nn.initializers.he_normal()
-        w = draw(key, (9 * x_spec.shape[-1], features), x_spec.dtype)
-        return LinearParams(w, jnp.zeros(features, x_spec.dtype))
-
-    def step(params: LinearParams, state: tuple[()], x: Array) -> tuple[tuple[()], Array]:
-        return (), jax.nn.relu(
-            convolved("convolution", x, params.w, (3, 3), shape) + rows(params.b, x)
-        )
-
-    return rnnjax.Cell(
-        name=f"convolution({size}, {features})",
-        init=init,
-        initial_state=lambda params, batch_shape=(), *, key=None: (),
-        step=step,
-        x_ndims=3,
-    )
-
-
 def _what_and_where(size: int, filters: int) -> rnnjax.Cell:
     """The strongest features of all places, wherever they are, and the ink of rows and columns."""
-    patches = _apart(size)
-    lower, upper = _convolution(size // 2, 2 * filters), _convolution(size // 2, 3 * filters)
+    apart = patches(size)
+    lower, upper = convolution(size // 2, 2 * filters), convolution(size // 2, 3 * filters)
 
     def init(key: Array, x_spec: Any) -> dict[str, Any]:
         k_lower, k_upper = jax.random.split(key)
@@ -432,7 +364,7 @@ def _what_and_where(size: int, filters: int) -> rnnjax.Cell:
         }
 
     def step(params: dict[str, Any], state: tuple[()], x: Array) -> tuple[tuple[()], Array]:
-        _, seen = patches.step((), (), x)
+        _, seen = apart.step((), (), x)
         _, seen = lower.step(params["lower"], (), seen)
         _, seen = upper.step(params["upper"], (), seen)
         parts = [seen.max(axis=(-3, -2)), x.sum(axis=-1), x.sum(axis=-2)]
@@ -449,7 +381,7 @@ def _what_and_where(size: int, filters: int) -> rnnjax.Cell:
 
 def _everywhere(size: int, features: int, next_frame: bool) -> rnnjax.Cell:
     """Logits of the strongest features of all places, and of each place's own next pixels."""
-    seen, readout = _convolution(size, features), rnnjax.linear(DIGITS + len(DIRECTIONS))
+    seen, readout = convolution(size, features), rnnjax.linear(DIGITS + len(DIRECTIONS))
     pixels = rnnjax.linear(4)
 
     def init(key: Array, x_spec: Any) -> dict[str, Any]:
@@ -469,7 +401,7 @@ def _everywhere(size: int, features: int, next_frame: bool) -> rnnjax.Cell:
         if not next_frame:
             return (), logits
         _, frame = pixels.step(params["pixels"], (), x)
-        frame = _together(frame)
+        frame = unpatched(frame)
         return (), jnp.concatenate([logits, frame.reshape(*frame.shape[:-2], -1)], axis=-1)
 
     return rnnjax.Cell(

@@ -1,6 +1,7 @@
 """Faults of tasks that label every step, for `tests/mutation.py`: what, file, old, new, tests."""
 
 _TAG, _FRAMES = "rnnjax/tasks/tag", "rnnjax/tasks/frame_labels.py"
+_IMAGES = "rnnjax/tasks/_images.py"
 
 _OF_TAG = [
     ("a call of an attribute is an attribute", "python_source.py",
@@ -35,8 +36,6 @@ _OF_FRAMES = [
     ("a corner turns both axes", "turned = jnp.where((after < 0) | (after > CANVAS - DIGIT), -way",
      "turned = jnp.where(((after < 0) | (after > CANVAS - DIGIT)).any(-1, keepdims=True), -way",
      "bounces"),
-    ("validation is test", "order[held : 2 * held], order[:held]",
-     "order[:held], order[:held]", "held_out"),
     ("noise in what is to be expected", "Frames(clean + noise, clean,",
      "Frames(clean + noise, clean + noise,", "noise"),
     ("templates without their norm", "np.square(flat).sum(axis=1) - 2 * inner", "-2 * inner",
@@ -45,9 +44,14 @@ _OF_FRAMES = [
      "baselines_count"),
     ("a way is asked of the first frame", "cross_entropy(way[1:], part.directions[1:])",
      "cross_entropy(way, part.directions)", "every_cell"),
+    ("frames of a file with NaN", "not np.isfinite(frames).all() or ", "", "bad_frames"),
+]  # fmt: skip
+
+_OF_IMAGES = [
+    ("validation is test", "order[held : 2 * held], order[:held]",
+     "order[:held], order[:held]", "held_out"),
     ("pixels of a place in another order", "width, 2, 2), -2, -3)", "width, 2, 2), -1, -3)",
      "taken_apart"),
-    ("frames of a file with NaN", "not np.isfinite(frames).all() or ", "", "bad_frames"),
 ]  # fmt: skip
 
 LABELLING = [
@@ -56,7 +60,8 @@ LABELLING = [
         for what, file, old, new, tests in _OF_TAG
     ),
     *(
-        (f"frames: {what}", _FRAMES, old, new, ("tests/tasks/test_frame_labels.py", "-k", tests))
-        for what, old, new, tests in _OF_FRAMES
+        (f"frames: {what}", file, old, new, ("tests/tasks/test_frame_labels.py", "-k", tests))
+        for file, faults in ((_FRAMES, _OF_FRAMES), (_IMAGES, _OF_IMAGES))
+        for what, old, new, tests in faults
     ),
 ]

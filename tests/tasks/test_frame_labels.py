@@ -5,17 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnjax.tasks.frame_labels import (
-    CANVAS,
-    DIGIT,
-    DIRECTIONS,
-    FrameLabels,
-    _apart,
-    _nearest,
-    _together,
-    _warped,
-    digits,
-)
+from rnnjax.tasks._images import DIGIT, digits, patches, unpatched
+from rnnjax.tasks.frame_labels import CANVAS, DIRECTIONS, FrameLabels, _nearest, _warped
 from rnnjax.train import Data
 
 RNG = np.random.default_rng(0)
@@ -108,9 +99,9 @@ def test_the_baselines_count_frames_from_the_fifth_on():
 
 def test_a_frame_is_taken_apart_and_put_together():
     frames = np.arange(2 * CANVAS**2, dtype=np.float32).reshape(2, CANVAS, CANVAS)
-    _, patches = _apart(CANVAS).step((), (), jnp.asarray(frames))
-    np.testing.assert_array_equal(patches[0, 1, 2], frames[0, 2:4, 4:6].ravel())
-    np.testing.assert_array_equal(_together(patches), frames)
+    _, apart = patches(CANVAS).step((), (), jnp.asarray(frames))
+    np.testing.assert_array_equal(apart[0, 1, 2], frames[0, 2:4, 4:6].ravel())
+    np.testing.assert_array_equal(unpatched(apart), frames)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "conv_lstm"])

@@ -12,10 +12,12 @@ import numpy as np
 import rnnjax
 from rnnjax import Cell, attention
 from rnnjax.attention import AttendState
+from rnnjax.initializers import PRESETS
 from rnnjax.tasks._tied import tied_readout
 from rnnjax.train.task import CELLS
 
 Array = jax.Array
+FORGET_BIAS = 4.0  # a half-life of 38 steps
 END = 0  # ends what is written, and is what the decoder reads first
 SCORES = {
     "additive": attention.additive,
@@ -50,12 +52,15 @@ class Encoder(NamedTuple):
       encode: (params, xs, lengths, key) -> `Encoded`; without a key there is no noise.
       memory_size: M.
       xs: what is read, of one step and one row, as `jax.eval_shape` has it.
+      told: whether the decoder reads the first summary once, as it does the vector of a symbol,
+        before all symbols; else its layers begin from states that are made of their summaries.
     """
 
     init: Callable[[Array], Any]
     encode: Callable[[Any, Any, Array | None, Array | None], Encoded]
     memory_size: int
     xs: Any
+    told: bool = False
 
 
 class EncoderDecoder(NamedTuple):
@@ -144,7 +149,7 @@ def encoder_decoder(
     """An encoder, and a decoder that begins from its summaries and looks at its memory.
 
         memory, e = encoder(xs)
-        s_0 of layer n = e_n W_n + b_n
+        s_0 of layer n = e_n W_n + b_n,  or s_0, _ = layers(0, e_1 W + b)  where it is told e
         w_0 = end;  s_t, y_t = decoder(s_{t-1}, E[w_{t-1}]), which looks before or after its step
         logits_t = tanh(y_t W + b) Eᵀ + b'                   of a tied readout
 
@@ -167,6 +172,9 @@ def encoder_decoder(
       Bahdanau, Cho & Bengio, 2015, arXiv:1409.0473; Luong, Pham & Manning, 2015, arXiv:1508.04025.
     """
     inner, noise = CELLS[cell](hidden_size), rnnjax.dropout(dropout)
+    if encoder.told and cell == "lstm":  # what is read once is to be remembered to the end
+        remembering = PRESETS["rnnjax"]._replace(forget_bias=FORGET_BIAS)
+        inner = rnnjax.lstm(hidden_size, init=remembering)
     names = [f"rnn_{n}" for n in range(layers)]
 
     def attending(*, shows: bool = False) -> Cell:
@@ -181,6 +189,7 @@ def encoder_decoder(
     for n, name in enumerate(names[1:], 1):
         body |= {f"noise_{n}": noise} if dropout else {}
         body[name] = inner
+    recurrent, recurrent_names = rnnjax.stack(**body), list(body)
     body |= {"noise": noise} if dropout else {}
     body |= {"project": rnnjax.linear(embedding_size), "bent": rnnjax.activation("tanh")}
     embed = rnnjax.embed(symbols, embedding_size)
@@ -197,11 +206,15 @@ def encoder_decoder(
         xs = jax.tree.map(lambda spec: jnp.zeros(spec.shape, spec.dtype), encoder.xs)
         summaries = jax.eval_shape(encoder.encode, encoding, xs, None, None).summaries
         zeros = jax.eval_shape(decoder.initial_state, decoding)
+        sizes = {
+            name: sum(leaf.size for leaf in jax.tree.leaves(own(zeros[name]))) for name in names
+        }
+        sizes = {"told": embedding_size} if encoder.told else sizes
         bridge = {
-            name: rnnjax.linear(sum(leaf.size for leaf in jax.tree.leaves(own(zeros[name])))).init(
-                k, summary.shape[-1]
+            name: rnnjax.linear(size).init(k, summary.shape[-1])
+            for (name, size), k, summary in zip(
+                sizes.items(), keys[2 : 2 + len(sizes)], summaries, strict=True
             )
-            for name, k, summary in zip(names, keys[2:], summaries, strict=True)
         }
         return {"encoder": encoding, "bridge": bridge, "decoder": decoding}
 
@@ -211,6 +224,10 @@ def encoder_decoder(
     def own(state: Any) -> Any:
         """The state of the recurrent cell inside a layer."""
         return state.cell if isinstance(state, AttendState) else state
+
+    def by_name(decoding: Any) -> dict[str, Any]:
+        """The decoder's parameters by the names of its parts."""
+        return {"embed": rnnjax.EmbedParams(decoding.table), **decoding.body} if tied else decoding
 
     def begun(params: Any, zero: Any, summary: Array) -> Any:
         """A layer's state, made of a summary."""
@@ -224,12 +241,19 @@ def encoder_decoder(
         batch, decoding = encoded.summaries[0].shape[:-1], params["decoder"]
         keys = (None, None) if key is None else jax.random.split(key)
         state = decoder.initial_state(decoding, batch, key=keys[0])
-        for name, summary in zip(names, encoded.summaries, strict=True):
-            state[name] = begun(params["bridge"][name], state[name], summary)
+        if not encoder.told:
+            for name, summary in zip(names, encoded.summaries, strict=True):
+                state[name] = begun(params["bridge"][name], state[name], summary)
         if attends != "none":
             state = attention.start(
                 decoder, decoding, encoded.memory, lengths=encoded.lengths, state=state
             )
+        if encoder.told:
+            bridge, parts = params["bridge"]["told"], by_name(decoding)
+            x = encoded.summaries[0] @ bridge.w + bridge.b
+            held = {name: state[name] for name in recurrent_names}
+            after, _ = rnnjax.unroll(recurrent, {name: parts[name] for name in held}, held, x[None])
+            state |= after
         if rate is None:
             return state
         # Its rate, and not those of the noise inside.
@@ -238,8 +262,7 @@ def encoder_decoder(
 
     def looked(params: Any, encoded: Encoded, symbols: Array) -> Array:
         cell = rnnjax.stack(embed=embed, **before, **{names[0]: attending(shows=True)})
-        own = params["decoder"]
-        parts = {"embed": rnnjax.EmbedParams(own.table), **own.body} if tied else own
+        parts = by_name(params["decoder"])
         parts = {name: parts[name] for name in ("embed", *before, names[0])}
         state = {"embed": (), **start(params, encoded)}
         _, weights = rnnjax.unroll(cell, parts, {name: state[name] for name in parts}, symbols)

@@ -97,8 +97,8 @@ class Writing(Task):
 
     # --- what such a task answers besides --------------------------------------------------------
 
-    def read_tokens(self, text: str) -> list[str]:
-        """The symbols that are read of a text."""
+    def read_tokens(self, text: str) -> Any:
+        """The symbols that are read of a text, or what else is."""
         return list(text)
 
     def written_tokens(self, text: str) -> list[str]:
@@ -330,9 +330,9 @@ class Writing(Task):
         lines = [self.read_tokens(line) if line.strip() else None for line in request.split("\n")]
         while lines and lines[-1] is None:
             lines.pop()
-        if not any(lines):
+        if not any(line is not None and len(line) for line in lines):
             raise ValueError(f"a request is something to read, got {request!r}")
-        self.read_ids([line for line in lines if line], facts)
+        self.read_ids([line for line in lines if line is not None], facts)
         return lines
 
     def read(self, path: pathlib.Path, facts: Facts) -> Part:
