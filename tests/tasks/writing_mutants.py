@@ -4,7 +4,7 @@ _WRITING = [
     ("_writing/pairs", "the unknown ends", "places.get(s, self.size - 1)", "places.get(s, 0)",
      "symbols_and"),
     ("_writing/pairs", "pairs of a source apart", "parts[places[group]].append(text)",
-     "parts[places[group] if text[1] < '9' else 2].append(text)", "all_answers"),
+     "parts[places[group] if text[1][-1] in '02468' else 2].append(text)", "all_answers"),
     ("_writing/pairs", "two columns or more", "if len(columns) != 2 or", "if len(columns) < 2 or",
      "no_pairs"),
     ("_writing/scores", "the end is no place", "places = [*answer, None]", "places = [*answer]",
