@@ -18,9 +18,12 @@ from rnnjax.tasks.controlled._base import Controlled
 from rnnjax.train import NonFiniteError, checkpoints, load_run, run_task
 
 pytestmark = pytest.mark.optimised  # runs are compared
-# Of tasks that differ in their data alone (test_controlled.py), one of each kind of answers.
+# Of tasks that differ in their data alone (test_controlled.py, test_writing.py) some of each kind
+# of answers; the others when there is time.
 ALIKE = {name for name, kind in TASKS.items() if issubclass(kind, Controlled)}
-WHOLE = [name for name in TASKS if name not in ALIKE - {"parity", "anbn", "multiplication"}]
+ALIKE -= {"parity", "anbn", "multiplication"}
+ALIKE |= {"dates", "reverse", "dialogue", "summarise"}
+WHOLE = [pytest.param(n, marks=pytest.mark.slow) if n in ALIKE else n for n in TASKS]
 PNG = b"\x89PNG"
 
 

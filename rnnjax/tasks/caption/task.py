@@ -72,8 +72,9 @@ class Caption(Writing):
     variants: int = 16
     warp: float = 0.1
     embedding_size: int = 128
+    dropout: float = 0.1
     beam: int = 3
-    steps: int = 4000
+    steps: int = 6000
     batch_size: int = 64
     evaluate_every: int = 500
 
