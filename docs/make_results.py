@@ -127,9 +127,12 @@ PAGES = {
     "caption": (
         "What is where in a picture",
         "Of a thousand scenes of held-out digits, in combinations of digit, place and style that\n"
-        "were trained on nowhere. Other settings were judged on these scenes before this one was\n"
-        "kept (12, 6.1, 7.5, 14.2 % wrong), so the figure flatters a little. The nearest digit in\n"
-        "each quarter is told where digits are. The run shared its cores with tests.",
+        "were trained on nowhere; the two baselines at 100 are so by construction. Settings were\n"
+        "chosen on 500 validation scenes, where this run has 6.8 % wrong, but five earlier runs\n"
+        "printed their figures here too (12, 6.1, 7.5, 14.2 and 4 % wrong), and the captions'\n"
+        "wording was changed along the way, so the figure flatters. One seed: 2.6 against 3.1 is\n"
+        "no clear win. The nearest digit in each quarter is told where digits are. Without\n"
+        "attention no run came near: 91.4 % wrong in validation after 3,000 steps.",
     ),
     "pronounce": (
         "Letters to sounds: CMUdict",
