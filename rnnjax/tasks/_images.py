@@ -18,6 +18,7 @@ from rnnjax.train.files import needed
 
 Array = jax.Array
 DIGIT, DIGITS = 8, 10  # the side of a digit's picture, and how many digits there are
+AT_ONCE = 500  # vectors that are compared with all known ones side by side
 
 
 @functools.cache
@@ -32,6 +33,17 @@ def split(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which digits train, validate and test: five of seven, one and one."""
     order, held = np.random.default_rng(0).permutation(count), count // 7
     return order[2 * held :], order[held : 2 * held], order[:held]
+
+
+def nearest(xs: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """For vectors [N, D] the place of the nearest of the known ones [M, D]."""
+    sizes = np.square(known).sum(axis=1)
+    return np.concatenate(
+        [
+            (sizes - 2 * xs[start : start + AT_ONCE] @ known.T).argmin(axis=1)
+            for start in range(0, len(xs), AT_ONCE)
+        ]
+    )
 
 
 def mapped(name: str, f: Callable[[Array], Array], x_ndims: int) -> rnnjax.Cell:

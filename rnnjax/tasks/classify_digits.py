@@ -21,11 +21,12 @@ from rnnjax.tasks._classify import (
     majority,
     wrong,
 )
-from rnnjax.train.files import needed
+from rnnjax.tasks._images import DIGIT as SIDE
+from rnnjax.tasks._images import digits, nearest
 from rnnjax.train.task import Data, Facts
 
 Array = jax.Array
-SIDE, DEEPEST = 8, 16
+DEEPEST = 16
 CLASSES = [str(digit) for digit in range(10)]
 
 
@@ -77,8 +78,8 @@ class ClassifyDigits(Classification):
 
     def data(self) -> Data:
         """Of every class a quarter tests, and a tenth of the others validates."""
-        digits = needed("sklearn.datasets").load_digits()
-        whole = self._labelled(digits.data, digits.target.astype(np.int32))
+        images, labels = digits()
+        whole = self._labelled(DEEPEST * images.reshape(len(images), -1), labels)
         stay, out = held_out(whole.labels, 0.25)
         train, test = whole.some(stay), whole.some(out)
         stay, out = held_out(train.labels, 0.1)
@@ -148,12 +149,11 @@ class ClassifyDigits(Classification):
         pixels = [self._pixels(part) for part in parts]
         known = np.concatenate(pixels[:2])
         labels = np.concatenate([data.train.labels, data.validation.labels])
-        far = np.square(pixels[2]).sum(1)[:, None] - 2 * pixels[2] @ known.T
-        far += np.square(known).sum(1)
+        found = labels[nearest(pixels[2], known)]
         return {
             "the largest class": majority(data.train, data.test),
             "logistic regression of the 64 pixels": logistic_regression(pixels, parts),
-            "1 nearest neighbour of the 64 pixels": wrong(labels[far.argmin(1)], data.test.labels),
+            "1 nearest neighbour of the 64 pixels": wrong(found, data.test.labels),
         }
 
     def example(self, data: Data) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import re
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from rnnjax.tasks._library import library_sources
 from rnnjax.tasks._writing.baselines import most_frequent, unchanged
 from rnnjax.tasks._writing.pairs import by_hash
-from rnnjax.tasks._writing.task import Writing
+from rnnjax.tasks._writing.task import Attention, Writing
 from rnnjax.train.files import read_utf8
 from rnnjax.train.task import Data
 
@@ -37,9 +37,7 @@ class Reverse(Writing):
     thing: ClassVar[str] = "words"
 
     words: pathlib.Path | None = None
-    attention: Literal[
-        "additive", "dot", "general", "concat", "scaled-dot", "monotonic", "local", "none"
-    ] = "general"
+    attention: Attention = "general"
     steps: int = 2000
     learning_rate: float = 4e-3
     evaluate_every: int = 500

@@ -318,6 +318,12 @@ class Sequences(NamedTuple):
     real: Any
     target_lengths: Any = None
 
+    @property
+    def mask(self) -> Any:
+        """Which steps of targets that are sequences are real, bool [T, B]."""
+        lengths = self.lengths if self.target_lengths is None else self.target_lengths
+        return np.arange(len(self.targets))[:, None] < lengths
+
 
 class Bucketed(NamedTuple):
     """Sequences of different lengths in shuffled passes; see `sequences`.

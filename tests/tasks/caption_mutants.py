@@ -19,7 +19,7 @@ _CAPTION = [
      "read_once"),
     ("columns of the map are rows", "caption/task.py", "jnp.broadcast_to(rows[:, None], ",
      "jnp.broadcast_to(rows[:1], ", "feature_map"),
-    ("the nearest has the least ink", "caption/baselines.py", "(sizes - 2 * xs[",
+    ("the nearest has the least ink", "_images.py", "(sizes - 2 * xs[",
      "(sizes + 0 * xs[", "baselines"),
     ("ink of a .png is light", "caption/images.py", "(1 - pixels[..., :colours].mean(axis=-1))",
      "pixels[..., :colours].mean(axis=-1)", "images_of_files"),

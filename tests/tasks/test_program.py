@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from rnnjax.tasks._writing.pairs import TRAIN, Part, place
+from rnnjax.tasks._writing.pairs import TRAIN, place
 from rnnjax.tasks._writing.task import TOLD, WRONG
 from rnnjax.tasks.program import (
     Program,
@@ -210,7 +210,7 @@ def test_a_program_that_is_read_twice():
 
 
 def part_of(*programs):
-    return Part([list(p) for p in programs], [[list(str(executed(p)))] for p in programs])
+    return Program().part([(p, str(executed(p))) for p in programs])
 
 
 def test_figures_of_lengths_and_nestings_by_hand():

@@ -27,10 +27,8 @@ _WRITING = [
     ("_writing/task", "held-out pairs are trained on",
      "if place(self.group(text)) == TRAIN:", "if text:", "never_what"),
     ("_writing/task", "it is told what it is to write",
-     "[jnp.zeros_like(batch.targets[:1]), batch.targets[:-1]]",
+     "[jnp.full_like(batch.targets[:1], END), batch.targets[:-1]]",
      "[batch.targets[:1], batch.targets[1:]]", "real_symbols"),
-    ("_writing/task", "padding counts", "< batch.target_lengths", "< len(batch.targets)",
-     "real_symbols"),
     ("_writing/task", "the rate stays", "* done, carried + 1", "* done, carried", "rate_one"),
     ("_writing/task", "answers in the order of their lengths",
      "found[n] = written.tokens(ids.tolist())",
@@ -49,4 +47,8 @@ WRITING = [
     (f"writing, {file.removeprefix('_writing/')}: {what}", f"rnnjax/tasks/{file}.py", old, new,
      ("tests/tasks/test_writing.py", "-k", tests))
     for file, what, old, new, tests in _WRITING
+] + [
+    ("sources: targets are as long as what is read", "rnnjax/train/sources.py",
+     "lengths = self.lengths if self.target_lengths is None else self.target_lengths",
+     "lengths = self.lengths", ("tests/tasks/test_writing.py", "-k", "real_symbols")),
 ]  # fmt: skip

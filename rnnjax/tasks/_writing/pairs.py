@@ -98,13 +98,15 @@ class Drawn(NamedTuple):
     """Endless pairs, each batch drawn on the host from its step alone.
 
     Attributes:
-      draw: (generator, step) -> the ids of what is read and of what is to be written.
+      draw: (generator, step) -> what is read, and the answer.
+      ids: (N of what is read, N answers) -> both as arrays of ids.
       batch_size: B.
       longest: to how many symbols both are padded.
       seed: what they are drawn by.
     """
 
-    draw: Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
+    draw: Callable[[np.random.Generator, int], tuple[Any, Tokens]]
+    ids: Callable[[list[Any], list[Tokens]], tuple[list[np.ndarray], list[np.ndarray]]]
     batch_size: int
     longest: tuple[int, int]
     seed: int
@@ -113,10 +115,11 @@ class Drawn(NamedTuple):
 
     def batch(self, step: int) -> Sequences:
         """The batch of a training step."""
-        draw = np.random.default_rng((self.seed, step))
-        both = zip(*(self.draw(draw, step) for _ in range(self.batch_size)), strict=True)
+        rng = np.random.default_rng((self.seed, step))
+        pairs = [self.draw(rng, step) for _ in range(self.batch_size)]
+        both = self.ids([source for source, _ in pairs], [answer for _, answer in pairs])
         (xs, lengths), (targets, target_lengths) = (
-            pad(list(each), length=length) for each, length in zip(both, self.longest, strict=True)
+            pad(each, length=length) for each, length in zip(both, self.longest, strict=True)
         )
         return Sequences(xs, lengths, targets, np.ones(self.batch_size, bool), target_lengths)
 
@@ -169,9 +172,9 @@ def held_out(
     rng, found = np.random.default_rng(seed), {part: {} for part in counts}
     for _ in range(100 * sum(counts.values())):
         text = draw(rng)
-        pairs = found.get(place(group(text)), {})
-        if len(pairs) < counts.get(place(group(text)), 0):
-            pairs.setdefault(text[0], text)
+        part = place(group(text))
+        if len(found.get(part, {})) < counts.get(part, 0):
+            found[part].setdefault(text[0], text)
         if all(len(found[part]) == count for part, count in counts.items()):
             break
     return {part: list(pairs.values()) for part, pairs in found.items()}

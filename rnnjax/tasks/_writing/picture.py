@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.tasks._writing.pairs import Part
+from rnnjax.tasks._writing.scores import right
 from rnnjax.train.plot import figure_type, tidy
 
 ALIGNED, TOLD, LINE = 3, 8, 70
@@ -34,31 +35,27 @@ def plot_writing(
       facts: of the data.
       file: where to write the PNG.
     """
-    right = np.array(
-        [list(w) in map(list, some) for w, some in zip(written, part.answers, strict=True)]
-    )
+    fine = right(written, part.answers)
     lengths = np.array([len(source) for source in part.sources])
     looked = model.looked is not None
     figure = figure_type()(figsize=(13, 7.5 if looked else 4), layout="constrained")
     above, *below = figure.subfigures(2, 1, height_ratios=[1, 1.1]) if looked else [figure]
     left, middle = above.subplots(1, 2, width_ratios=[1, 1.6])
-    plot_by_length(left, lengths, right)
+    plot_by_length(left, lengths, fine)
     left.set_xlabel(f"symbols read, of {len(lengths):,} {task.thing}")
 
     middle.set_axis_off()
-    rows = np.lexsort((lengths, right))[:TOLD]  # what is wrong first
-    lines = []
-    for n in rows:
-        told = f"{_cut(task.shown(part.sources[n]))}  →  {_cut(task.text_of(written[n]))}"
-        lines.append((told, right[n], _cut(task.text_of(part.answers[n][0]))))
-    for place, (told, fine, answer) in enumerate(lines):
-        blank = "   " if len(told) < LINE else "\n      "
-        text = told if fine else f"{told}{blank}(right: {answer})"
+    rows = np.lexsort((lengths, fine))[:TOLD]  # what is wrong first
+    for place, n in enumerate(rows):
+        text = f"{_cut(task.shown(part.sources[n]))}  →  {_cut(task.text_of(written[n]))}"
+        if not fine[n]:
+            blank = "   " if len(text) < LINE else "\n      "
+            text += f"{blank}(right: {_cut(task.text_of(part.answers[n][0]))})"
         middle.text(
             0, 1 - (place + 0.5) / TOLD, text.replace("$", r"\$"), fontsize=8, va="center",
-            color="black" if fine else "tab:red", transform=middle.transAxes,
+            color="black" if fine[n] else "tab:red", transform=middle.transAxes,
         )  # fmt: skip
-    middle.set_title(f"{(~right).sum()} of {len(right)} wrong: the shortest ones", fontsize=10)
+    middle.set_title(f"{(~fine).sum()} of {len(fine)} wrong: the shortest ones", fontsize=10)
     if looked:
         typical = np.argsort(np.abs(lengths - np.median(lengths)), kind="stable")[:ALIGNED]
         row = below[0].subplots(1, len(typical), squeeze=False)[0]
@@ -68,14 +65,14 @@ def plot_writing(
     figure.savefig(file, dpi=120)
 
 
-def plot_by_length(axes: Any, lengths: np.ndarray, right: np.ndarray, **style: Any) -> None:
+def plot_by_length(axes: Any, lengths: np.ndarray, fine: np.ndarray) -> None:
     """Draws the share of wrong answers over what was read, by its length."""
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, 11)).round().astype(int))
     groups = np.searchsorted(edges[:-1], lengths, side="right")
     found = [
-        (lengths[groups == g].mean(), 100 * (~right[groups == g]).mean()) for g in np.unique(groups)
+        (lengths[groups == g].mean(), 100 * (~fine[groups == g]).mean()) for g in np.unique(groups)
     ]
-    axes.plot(*zip(*found, strict=True), **{"marker": "o", "color": "tab:blue", **style})
+    axes.plot(*zip(*found, strict=True), marker="o", color="tab:blue")
     axes.set_ylim(0, max(1, axes.get_ylim()[1]))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel("% wrong")

@@ -10,12 +10,14 @@ from rnnjax.tasks._writing.pairs import Tokens
 from rnnjax.train.files import needed
 
 
+def right(written: Sequence[Tokens], answers: Sequence[Sequence[Tokens]]) -> np.ndarray:
+    """Which are one of the right answers, bool [N]."""
+    return np.array([list(w) in map(list, some) for w, some in zip(written, answers, strict=True)])
+
+
 def wrong(written: Sequence[Tokens], answers: Sequence[Sequence[Tokens]]) -> float:
     """How many are none of the right answers, in per cent."""
-    missed = [
-        list(w) not in [list(a) for a in some] for w, some in zip(written, answers, strict=True)
-    ]
-    return 100 * float(np.mean(missed))
+    return 100 * float(np.mean(~right(written, answers)))
 
 
 def symbols_wrong(written: Sequence[Tokens], answers: Sequence[Sequence[Tokens]]) -> float:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -16,6 +15,7 @@ import numpy as np
 import rnnjax
 from rnnjax._factory import natural, real
 from rnnjax.tasks._writing.model import (
+    END,
     Encoder,
     EncoderDecoder,
     encoder_decoder,
@@ -29,6 +29,7 @@ from rnnjax.tasks._writing.pairs import (
     Part,
     Symbols,
     Text,
+    Tokens,
     held_out,
     place,
     read_pairs,
@@ -43,6 +44,9 @@ Array = jax.Array
 # Of generated pairs so many are held out, and so many sources are written side by side.
 HELD_OUT, WRITTEN = {VALIDATION: 500, TEST: 1000}, 250
 WRONG, TOLD = "% wrong", "% of symbols wrong, told those before"
+Attention = Literal[
+    "additive", "dot", "general", "concat", "scaled-dot", "monotonic", "local", "none"
+]
 NOTHING = "(nothing)"  # what is shown for an answer of no symbols
 
 
@@ -74,14 +78,14 @@ class Writing(Task):
     thing: ClassVar[str] = "sequences"
     # Whether BLEU and chrF are wanted.
     sentences: ClassVar[bool] = False
+    # Which figures kinds of pairs have by themselves.
+    by_kind: ClassVar[tuple[str, ...]] = (WRONG,)
 
     cell: Literal["elman", "lstm", "gru"] = "gru"
     hidden_size: int = 128
     layers: int = 1
     embedding_size: int = 64
-    attention: Literal[
-        "additive", "dot", "general", "concat", "scaled-dot", "monotonic", "local", "none"
-    ] = "additive"
+    attention: Attention = "additive"
     look: Literal["before", "after"] = "before"
     bidirectional: bool = True
     reverse_source: bool = False
@@ -158,13 +162,31 @@ class Writing(Task):
             seed=self.seed,
         )
 
+    def endless(
+        self,
+        draw: Callable[[np.random.Generator, int], tuple[Any, Tokens]],
+        longest: tuple[int, int],
+        facts: Facts,
+    ) -> Drawn:
+        """Training pairs that are drawn; of so many symbols at most, without the end."""
+        return Drawn(
+            draw,
+            lambda sources, answers: (
+                self.read_ids(sources, facts),
+                self.target_ids(answers, facts),
+            ),
+            self.batch_size,
+            (longest[0], longest[1] + 1),
+            natural("seed", self.seed),
+        )
+
     def read_ids(self, sources: Sequence[Any], facts: Facts) -> list[np.ndarray]:
         """What the encoder reads, arrays [S, ...]; ValueError for what it does not know."""
         return Symbols(**facts["read"]).ids(sources)
 
     def target_ids(self, answers: Sequence[Sequence[str]], facts: Facts) -> list[np.ndarray]:
         """What is to be written, the end behind it."""
-        return [np.append(ids, np.int32(0)) for ids in Symbols(**facts["written"]).ids(answers)]
+        return [np.append(ids, np.int32(END)) for ids in Symbols(**facts["written"]).ids(answers)]
 
     def encoder(self, facts: Facts) -> Encoder:
         """What reads."""
@@ -203,7 +225,7 @@ class Writing(Task):
             keys = (None, None) if key is None else jax.random.split(key)
             encoded = model.encode(params, batch.xs, batch.lengths, keys[0])
             state = model.start(params, encoded, keys[1], rate)
-            told = jnp.concatenate([jnp.zeros_like(batch.targets[:1]), batch.targets[:-1]])
+            told = jnp.concatenate([jnp.full_like(batch.targets[:1], END), batch.targets[:-1]])
             cell = model.decoder if rate is None else model.sampled
             decoding = params["decoder"]
             return rnnjax.unroll(cell, decoding, state, told, lengths=batch.target_lengths)[1]
@@ -213,37 +235,40 @@ class Writing(Task):
             if self.teacher < 1:  # carried is the number of the step
                 done = jnp.minimum(carried / max(1, self.steps), 1)
                 rate, carried = 1 - (1 - self.teacher) * done, carried + 1
-            logits, mask = logits_of(params, batch, key, rate), mask_of(batch)
-            nats = cross_entropy(logits, batch.targets, mask, label_smoothing=self.label_smoothing)
+            logits = logits_of(params, batch, key, rate)
+            nats = cross_entropy(
+                logits, batch.targets, batch.mask, label_smoothing=self.label_smoothing
+            )
             return nats.mean, (carried, {})
 
-        @functools.partial(jax.jit, static_argnames="beam")
-        def write(params: Any, xs: Any, lengths: Array, beam: int = self.beam) -> Array:
+        @jax.jit
+        def write(params: Any, xs: Any, lengths: Array) -> Array:
             """Symbols [T, B]."""
             encoded = model.encode(params, xs, lengths, None)
             asked = (model.decoder, params["decoder"], model.start(params, encoded))
-            first, options = jnp.zeros(lengths.shape, jnp.int32), {"length": length, "end": 0}
-            if beam == 1:
+            first = jnp.full(lengths.shape, END, jnp.int32)
+            options = {"length": length, "end": END}
+            if self.beam == 1:
                 return rnnjax.decoding.greedy(*asked, first, **options).symbols
             found = rnnjax.decoding.beam_search(
-                *asked, first, width=beam, length_penalty=1.0, **options
+                *asked, first, width=self.beam, length_penalty=1.0, **options
             )
             return found.symbols[..., 0]
 
         @jax.jit
         def told(params: Any, batch: Sequences) -> tuple[Array, Array]:
             """Nats of pairs, and how many symbols were not the likeliest ones told, [B]."""
-            logits, mask = logits_of(params, batch, None, None), mask_of(batch)
+            logits, mask = logits_of(params, batch, None, None), batch.mask
             missed = (logits.argmax(axis=-1) != batch.targets) & mask
             return token_nats(logits, batch.targets, mask).sum(axis=0), missed.sum(axis=0)
 
-        def answers(params: Any, sources: Sequence[Any], beam: int = self.beam) -> list[list[str]]:
+        def answers(params: Any, sources: Sequence[Any]) -> list[list[str]]:
             """What it writes for each."""
             xs, rows = self.read_ids(sources, facts), np.arange(len(sources))
             found: list[list[str]] = [[] for _ in sources]
             size = min(WRITTEN, len(xs))
             for batch in sequences(xs, rows, batch_size=size, buckets=self.buckets).in_order():
-                symbols = np.asarray(write(params, batch.xs, batch.lengths, beam))
+                symbols = np.asarray(write(params, batch.xs, batch.lengths))
                 for ids, n in zip(symbols.T[batch.real], batch.targets[batch.real], strict=True):
                     found[n] = written.tokens(ids.tolist())
             return found
@@ -314,12 +339,13 @@ class Writing(Task):
             found = {f"100 - {name}": 100 - score for name, score in scores.items()} | found
         for kind in sorted(set(part.kinds)):
             rows = [n for n, other in enumerate(part.kinds) if other == kind]
-            some = part.some(rows)._replace(kinds=())
-            own = self.figures([written[n] for n in rows], some)
-            found |= {f"{name}, {kind}": own[name] for name in dict.fromkeys((self.metric, WRONG))}
-        return {self.metric: found[self.metric], **found} | {
-            name: figure + 0 * nats for name, figure in found.items()
-        }
+            own = self.figures(
+                [written[n] for n in rows], part.some(rows)._replace(kinds=()), nats,
+                None if missed is None else missed[rows],
+            )  # fmt: skip
+            found |= {f"{name}, {kind}": own[name] for name in self.by_kind if name in own}
+        found = {self.metric: found[self.metric], **found}
+        return {name: figure + 0 * nats for name, figure in found.items()}
 
     def scored(self, written: Sequence[Sequence[str]], part: Part) -> float:
         """A baseline's figure."""
@@ -394,20 +420,11 @@ class DrawnWriting(Writing):
 
     def source(self, data: Data) -> Source:
         """A new batch every step."""
-        longest = (self.longest()[0], self.longest()[1] + 1)
 
-        def draw(rng: np.random.Generator, step: int) -> tuple[np.ndarray, np.ndarray]:
+        def draw(rng: np.random.Generator, step: int) -> tuple[Any, list[str]]:
             while True:
                 text = self.drawn(rng, step)
                 if place(self.group(text)) == TRAIN:
-                    break
-            (xs,) = self.read_ids([self.read_tokens(text[0])], data.facts)
-            (targets,) = self.target_ids([self.written_tokens(text[1])], data.facts)
-            return xs, targets
+                    return self.read_tokens(text[0]), self.written_tokens(text[1])
 
-        return Drawn(draw, self.batch_size, longest, natural("seed", self.seed))
-
-
-def mask_of(batch: Sequences) -> Array:
-    """Which symbols to write are real, [T, B]."""
-    return jnp.arange(len(batch.targets))[:, None] < batch.target_lengths
+        return self.endless(draw, self.longest(), data.facts)

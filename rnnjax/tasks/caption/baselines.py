@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rnnjax.tasks._images import nearest
 from rnnjax.tasks._writing.pairs import Part, Tokens
 from rnnjax.tasks.caption.scenes import (
     CANVAS,
@@ -17,19 +18,6 @@ from rnnjax.tasks.caption.scenes import (
     caption,
     shifted,
 )
-
-AT_ONCE = 500
-
-
-def nearest(xs: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """For vectors [N, D] the place of the nearest of the known ones [M, D]."""
-    sizes = np.square(known).sum(axis=1)
-    return np.concatenate(
-        [
-            (sizes - 2 * xs[start : start + AT_ONCE] @ known.T).argmin(axis=1)
-            for start in range(0, len(xs), AT_ONCE)
-        ]
-    )
 
 
 def nearest_scene(train: Part, test: Part) -> Sequence[Tokens]:

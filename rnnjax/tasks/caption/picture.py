@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.tasks._writing.pairs import Part, Tokens
+from rnnjax.tasks._writing.scores import right
 from rnnjax.train.plot import figure_type
 
 ROWS, COLUMNS, WRONG = 3, 6, 6  # what is shown, of it so many wrong at most
@@ -35,8 +36,8 @@ def plot_scenes(
       facts: of the data.
       file: where to write the PNG.
     """
-    right = np.array([w in map(list, some) for w, some in zip(written, part.answers, strict=True)])
-    shown = [*np.flatnonzero(~right)[:WRONG], *np.flatnonzero(right)][: ROWS * COLUMNS]
+    fine = right(written, part.answers)
+    shown = [*np.flatnonzero(~fine)[:WRONG], *np.flatnonzero(fine)][: ROWS * COLUMNS]
     chosen = _telling(part)[:LOOKED] if model.looked else []
     figure = figure_type()(figsize=(13, 2.6 * ROWS + 1.7 * len(chosen)), layout="constrained")
     above, *below = figure.subfigures(
@@ -47,9 +48,9 @@ def plot_scenes(
     for axes, n in zip(above.axes, shown, strict=False):
         axes.imshow(part.sources[n], cmap="gray_r", vmin=0, vmax=1)
         text = _lines(task, written[n])
-        text += "" if right[n] else f"\n(is {_lines(task, part.answers[int(n)][0])})"
-        axes.set_title(text, fontsize=7.5, color="black" if right[n] else "tab:red")
-    above.suptitle(f"{(~right).sum()} of {len(right)} captions are wrong: the first of them, then "
+        text += "" if fine[n] else f"\n(is {_lines(task, part.answers[int(n)][0])})"
+        axes.set_title(text, fontsize=7.5, color="black" if fine[n] else "tab:red")
+    above.suptitle(f"{(~fine).sum()} of {len(fine)} captions are wrong: the first of them, then "
                    "others", fontsize=10)  # fmt: skip
     for sub, n in zip(below, chosen, strict=True):
         _plot_looked(sub, task, model, params, part.sources[n], written[n], facts)

@@ -109,16 +109,7 @@ class Caption(Writing):
     def source(self, data: Data) -> Drawn:
         """New scenes every step."""
         drawer = Drawer(data.train, TRAIN, self.noise)
-
-        def draw(rng: np.random.Generator, step: int) -> tuple[np.ndarray, np.ndarray]:
-            image, words = drawer(rng)
-            (xs,), (targets,) = (
-                self.read_ids([image], data.facts),
-                self.target_ids([words], data.facts),
-            )
-            return xs, targets
-
-        return Drawn(draw, self.batch_size, (1, LONGEST + 1), natural("seed", self.seed))
+        return self.endless(drawer, (1, LONGEST), data.facts)
 
     def read_ids(self, sources: Sequence[Any], facts: Facts) -> list[np.ndarray]:
         """Images [32, 32] as sequences of one step, [1, 32, 32]."""

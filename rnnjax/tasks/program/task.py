@@ -13,7 +13,7 @@ import numpy as np
 from rnnjax._factory import natural
 from rnnjax.tasks._writing.baselines import most_frequent
 from rnnjax.tasks._writing.pairs import TEST, VALIDATION, Part, Text, Tokens
-from rnnjax.tasks._writing.task import TOLD, WRONG, DrawnWriting
+from rnnjax.tasks._writing.task import TOLD, WRONG, Attention, DrawnWriting
 from rnnjax.tasks.program.picture import plot_programs
 from rnnjax.tasks.program.programs import (
     SYMBOLS,
@@ -56,15 +56,14 @@ class Program(DrawnWriting):
         "generated; no held-out program is trained on, by other names either"
     )
     thing: ClassVar[str] = "programs"
+    by_kind: ClassVar[tuple[str, ...]] = (WRONG, TOLD)
 
     length: int = 3
     nesting: int = 2
     curriculum: Literal["none", "naive", "mixed", "combined"] = "combined"
     doubled: bool = False
     cell: Literal["elman", "lstm", "gru"] = "lstm"
-    attention: Literal[
-        "additive", "dot", "general", "concat", "scaled-dot", "monotonic", "local", "none"
-    ] = "none"
+    attention: Attention = "none"
     bidirectional: bool = False
     steps: int = 4000
     learning_rate: float = 5e-3
@@ -165,25 +164,10 @@ class Program(DrawnWriting):
 
     # --- figures ----------------------------------------------------------------------------------
 
-    def figures(
-        self,
-        written: list[list[str]],
-        part: Part,
-        nats: float = 0.0,
-        missed: np.ndarray | None = None,
-    ) -> dict[str, float]:
-        """Of all programs, and of those of each length and nesting."""
-        found = super().figures(written, part, nats, missed)
-        places = np.array([difficulty("".join(source)) for source in part.sources])
-        for what in (WRONG, TOLD):
-            for cell in np.unique(places, axis=0) if what in found else ():
-                rows = np.flatnonzero((places == cell).all(axis=1))
-                some = super().figures(
-                    [written[n] for n in rows], part.some(rows), nats,
-                    None if missed is None else missed[rows],
-                )  # fmt: skip
-                found[cell_name(what, *cell)] = some[what]
-        return found
+    def part(self, texts: Sequence[Text]) -> Part:
+        """Programs and what they print, each with its length and nesting."""
+        part = super().part(texts)
+        return part._replace(kinds=[kind_of(*difficulty("".join(s))) for s in part.sources])
 
     def baselines(self, data: Data) -> dict[str, float]:
         """The likeliest answer; and the last number of the program."""
@@ -223,6 +207,11 @@ class Program(DrawnWriting):
         plot_programs(grids, told, file)
 
 
+def kind_of(length: int, nesting: int) -> str:
+    """How programs of some length and nesting are called."""
+    return f"length {length}, nesting {nesting}"
+
+
 def cell_name(what: str, length: int, nesting: int) -> str:
-    """How a figure of programs of some length and nesting is called."""
-    return f"{what}, length {length}, nesting {nesting}"
+    """How a figure of them is called."""
+    return f"{what}, {kind_of(length, nesting)}"

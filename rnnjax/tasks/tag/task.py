@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import rnnjax
@@ -178,7 +177,7 @@ class Tag(Task):
 
         def loss(params: Any, carried: Any, batch: Any, key: Array) -> Any:
             _, logits = model.apply(params, batch.xs, lengths=batch.lengths, key=key)
-            return cross_entropy(logits, batch.targets, _mask(batch)).mean, (carried, {})
+            return cross_entropy(logits, batch.targets, batch.mask).mean, (carried, {})
 
         def evaluate(params: Any, part: Part) -> dict[str, float]:
             found, nats = tag_all(model, params, part.xs, part.targets)
@@ -263,15 +262,10 @@ def _vectors(size: int, features: int) -> rnnjax.Cell:
     )
 
 
-def _mask(batch: Any) -> Array:
-    """Which tokens of a batch are real, [T, B]."""
-    return jnp.arange(len(batch.targets))[:, None] < batch.lengths
-
-
 @functools.partial(jax.jit, static_argnums=0)
 def _read(model: rnnjax.Layer, params: Any, batch: Any) -> tuple[Array, Array]:
     _, logits = model.apply(params, batch.xs, lengths=batch.lengths)
-    nats = cross_entropy(logits, batch.targets[..., 0], _mask(batch)).total
+    nats = cross_entropy(logits, batch.targets[..., 0], batch.mask).total
     return logits.argmax(axis=-1), nats
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from rnnjax._factory import natural
 from rnnjax.tasks._writing.pairs import Text, by_hash
-from rnnjax.tasks._writing.task import Writing
+from rnnjax.tasks._writing.task import WRONG, Writing
 from rnnjax.train.task import Data
 
 # Numbers with their points, words with their hyphens and apostrophes, and marks one by one.
@@ -56,6 +56,7 @@ class Sentences(Writing):
 
     metric: ClassVar[str] = "100 - BLEU"
     sentences: ClassVar[bool] = True
+    by_kind: ClassVar[tuple[str, ...]] = ("100 - BLEU", WRONG)
     thing: ClassVar[str] = "sentences"
 
     min_count: int = 2
