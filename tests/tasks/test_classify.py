@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from oracles import assert_bitwise
 
+from rnnjax.tasks import _images
 from rnnjax.tasks._classify import Labelled, attended, figures, held_out, majority
 from rnnjax.tasks.classify_digits import ClassifyDigits
 from rnnjax.tasks.classify_series import ClassifySeries, read_series, warped
@@ -368,5 +369,6 @@ def test_symbols_are_those_of_the_training_part(tmp_path):
 
 def test_a_missing_package_is_an_error_that_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    _images.digits.cache_clear()  # another test of this process may have read them
     with pytest.raises(ImportError, match=r'pip install "rnnjax\[data\]"'):
         ClassifyDigits().data()
