@@ -22,7 +22,7 @@ pytestmark = pytest.mark.optimised  # runs are compared
 # of answers; the others when there is time.
 ALIKE = {name for name, kind in TASKS.items() if issubclass(kind, Controlled)}
 ALIKE -= {"parity", "anbn", "multiplication"}
-ALIKE |= {"dates", "reverse", "pronounce", "dialogue", "summarise"}
+ALIKE |= {"dates", "reverse", "pronounce", "program", "dialogue", "summarise"}
 WHOLE = [pytest.param(n, marks=pytest.mark.slow) if n in ALIKE else n for n in TASKS]
 PNG = b"\x89PNG"
 
