@@ -87,42 +87,40 @@ PAGES = {
         "probabilities are averaged. Two settings were judged on the test data: the first, with\n"
         "noise 0.6 and three utterances of each speaker to validate, had a mean of 1.622 over\n"
         "five seeds; this one has the noise that five-fold cross-validation within the training\n"
-        "part then chose. The runs shared their two cores with other work.",
+        "part then chose.",
     ),
     "classify-digits": (
         "Handwritten digits, pixel by pixel",
         "Of 450 of scikit-learn's 1,797 digits, a quarter of each class; the baselines see all 64\n"
         "pixels at once. Four settings were judged on these digits before this one was kept (4.2,\n"
-        "2.9 and 2.9 % wrong), so the figure flatters a little. The run shared its two cores.",
+        "2.9 and 2.9 % wrong), so the figure flatters a little.",
     ),
     "classify-text": (
         "Which package of the standard library a line is from",
         "Of lines in blocks of twenty that no other part has a line of; a line that two packages\n"
-        "have is left out. Two settings were judged on these lines; the other had 20.65 % wrong.\n"
-        "The run shared its two cores.",
+        "have is left out. Two settings were judged on these lines; the other had 20.65 % wrong.",
     ),
     "add": (
         "Adding numbers digit by digit",
         "Of a thousand sums (of two digits all that are held out) of which none was trained on.\n"
-        "No setting was judged on them before. The runs shared their two cores.",
+        "No setting was judged on them before.",
     ),
     "dates": (
         "Dates of five languages as ISO 8601",
         "Of a thousand days that were trained on in no form. No setting was judged on them\n"
-        "before. The run shared its two cores with three others.",
+        "before.",
     ),
     "reverse": (
         "Words backwards",
         "Of a tenth of the words of the standard library, which were not trained on. No setting\n"
-        "was judged on them before. The run shared its two cores with three others.",
+        "was judged on them before.",
     ),
     "translate": (
         "Spanish into English: sentences of a grammar",
         "Of a thousand generated sentences, none of them trained on. Half have a noun with an\n"
         "adjective or a verb that it had in no training sentence; the model's figures have them\n"
         "by themselves. Word by word is the likeliest word each, by IBM's model 1. One run was\n"
-        "judged before, of a grammar with fewer pronouns, on its own test sentences (1.663). The\n"
-        "run shared its two cores with seven others.",
+        "judged before, of a grammar with fewer pronouns, on its own test sentences (1.663).",
     ),
     "caption": (
         "What is where in a picture",

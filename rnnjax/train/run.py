@@ -310,7 +310,7 @@ def _verdict(task: Task, scores: dict[str, float]) -> str:
     """What is to be said before all else: what the model is no better than, and should be."""
     rivals = [name for name in scores if name != "model" and name in (task.rivals or scores)]
     lost = [name for name in rivals if not scores["model"] < scores[name]]
-    return f"The model does not beat this: {', '.join(lost)}." if lost else ""
+    return f"The model does not beat this: {'; '.join(lost)}." if lost else ""
 
 
 def _throughput(records: list[dict[str, Any]], things: int) -> float:
