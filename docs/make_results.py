@@ -72,6 +72,12 @@ PAGES = {
         "test. A first result of one network that was not trained on that part was 1.248; only\n"
         "then came five networks, and training on that part as well.",
     ),
+    "forecast_elnino": (
+        "Forecasting the sea's temperature, El Niño, a year ahead",
+        "From every origin of the last fifth, 12 months ahead, with the default settings, of which\n"
+        "none was judged on this series before. ETS and ARIMA were fitted to all that comes before\n"
+        "the test, and go on from every origin without a new fit, as the network does.",
+    ),
     "forecast_m1": (
         "Forecasting M1 yearly: 181 series, six years ahead",
         "The competition's split: the last six years of each series are the test. One model for\n"
