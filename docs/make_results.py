@@ -109,24 +109,25 @@ PAGES = {
     "add": (
         "Adding numbers digit by digit",
         "Of a thousand sums (of two digits all that are held out) of which none was trained on.\n"
-        "No setting was judged on them before.",
+        "No setting was judged on them before. The runs shared their two cores.",
     ),
     "dates": (
         "Dates of five languages as ISO 8601",
         "Of a thousand days that were trained on in no form. No setting was judged on them\n"
-        "before.",
+        "before. The run shared its two cores with three others.",
     ),
     "reverse": (
         "Words backwards",
         "Of a tenth of the words of the standard library, which were not trained on. No setting\n"
-        "was judged on them before.",
+        "was judged on them before. The run shared its two cores with three others.",
     ),
     "translate": (
         "Spanish into English: sentences of a grammar",
         "Of a thousand generated sentences, none of them trained on. Half have a noun with an\n"
         "adjective or a verb that it had in no training sentence; the model's figures have them\n"
         "by themselves. Word by word is the likeliest word each, by IBM's model 1. One run was\n"
-        "judged before, of a grammar with fewer pronouns, on its own test sentences (1.663).",
+        "judged before, of a grammar with fewer pronouns, on its own test sentences (1.663). The\n"
+        "run shared its two cores with seven others.",
     ),
     "caption": (
         "What is where in a picture",
