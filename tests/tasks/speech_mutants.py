@@ -36,8 +36,8 @@ _SPEECH = [
      "        entered = score.min()", "all_ways"),
     ("task", "letters twice need nothing", "+ int((ids[1:] == ids[:-1]).sum())", "",
      "letters_twice"),
-    ("task", "answers in the order of lengths", "found[next(order)] =",
-     "found[found.index(None)] =", "their_utterances"),
+    ("task", "answers in the order of lengths", "told[next(order)] =",
+     "told[told.index(None)] =", "their_utterances"),
     ("espeak", "all parts have one voice", "rng.choice(VARIANTS[part])",
      'rng.choice(VARIANTS["train"])', "asked_in_voices"),
 ]  # fmt: skip

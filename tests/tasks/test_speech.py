@@ -18,8 +18,8 @@ from rnnjax.cli import main
 from rnnjax.tasks.speech import Speech, espeak, features, voices
 from rnnjax.tasks.speech.baselines import Templates, recognised, templates_of
 from rnnjax.tasks.speech.recordings import read_transcripts, read_wav
+from rnnjax.tasks.speech.scores import WORDS, Utterances, figures_of
 from rnnjax.tasks.speech.sounds import DIGITS, PHONES, PRONUNCIATIONS, Sound
-from rnnjax.tasks.speech.task import WORDS, Utterances
 from rnnjax.tasks.speech.voices import Plan, Voice, draw_voice, planned, resonated, spoken
 from rnnjax.train import ctc
 
@@ -422,14 +422,13 @@ FACTS = {"letters": {"known": [" ", "e", "n", "o"], "unknown": False}, "mean": [
 
 
 def test_figures_by_hand():
-    task = Speech()
     part = Utterances([], ["one two", "two", "nine one one"], ["a", "b", "a"])
-    got = task.figures(["one to", "", "nine one one one"], part)
+    got = figures_of(["one to", "", "nine one one one"], part)
     assert got == pytest.approx({
         WORDS: 100 * 3 / 6, "letter errors, %": 100 * (1 + 3 + 4) / 22,
         "% of utterances wrong": 100, f"{WORDS}, a": 100 * 2 / 5, f"{WORDS}, b": 100,
     })  # fmt: skip
-    assert next(iter(got)) == task.metric
+    assert next(iter(got)) == Speech.metric
 
 
 def test_answers_are_of_their_utterances_whatever_the_order():

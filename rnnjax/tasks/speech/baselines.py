@@ -8,6 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rnnjax.tasks.speech.features import cepstra
+from rnnjax.tasks.speech.scores import Utterances, word_errors
+
+PENALTIES = (0.0, 30.0, 100.0, 300.0)  # of a word, to choose from
 MOST = 16  # templates of a word
 QUIET = 5  # frames at the beginning of an utterance in which nothing is said
 
@@ -98,3 +102,25 @@ def recognised(xs: np.ndarray, templates: Templates, penalty: float) -> list[str
         word, place = history[place]
         words += [word] * bool(word)
     return words[::-1]
+
+
+def by_templates(train: Utterances, validation: Utterances, test: Utterances) -> list[str] | None:
+    """What is recognised by cepstra of training words, at the penalty that validates best.
+
+    Returns:
+      The texts of the test utterances; None where a word is nowhere said alone.
+    """
+    xs = [[cepstra(x) for x in part.log_mels] for part in (train, validation, test)]
+    spread = np.concatenate(xs[0]).std(axis=0)
+    learnt, chosen, tested = [[x / spread for x in some] for some in xs]
+    templates = templates_of(learnt, train.texts)
+    if templates is None:
+        return None
+
+    def said(some: Sequence[np.ndarray], penalty: float) -> list[str]:
+        return [" ".join(recognised(x, templates, penalty)) for x in some]
+
+    def cost(penalty: float) -> float:
+        return word_errors(said(chosen, penalty), validation.texts)
+
+    return said(tested, min(PENALTIES, key=cost))

@@ -13,47 +13,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import rnnjax
 from rnnjax._factory import natural, non_negative, real
 from rnnjax.tasks._writing.baselines import most_frequent
-from rnnjax.tasks._writing.pairs import Part, Symbols, by_hash
+from rnnjax.tasks._writing.pairs import Symbols, by_hash
 from rnnjax.tasks._writing.scores import edits
-from rnnjax.tasks.speech.baselines import recognised, templates_of
+from rnnjax.tasks.speech.baselines import by_templates
 from rnnjax.tasks.speech.espeak import espoken
 from rnnjax.tasks.speech.features import cepstra, log_mel
+from rnnjax.tasks.speech.model import listener, network
 from rnnjax.tasks.speech.picture import plot_speech
 from rnnjax.tasks.speech.recordings import plain, read_transcripts, read_wav
+from rnnjax.tasks.speech.scores import WORDS, Utterances, figures_of, word_errors
 from rnnjax.tasks.speech.sounds import DIGITS
 from rnnjax.tasks.speech.voices import draw_voice, spoken
-from rnnjax.train.losses import ctc
-from rnnjax.train.sources import Bucketed, Sequences, sequences
-from rnnjax.train.task import CELLS, HELD_OUT_SEED, Data, Facts, System, Task
+from rnnjax.train.sources import Bucketed, sequences
+from rnnjax.train.task import HELD_OUT_SEED, Data, Facts, System, Task
 
-Array = jax.Array
-WORDS, LETTERS = "word errors, %", "letter errors, %"
 TOGETHER = 50  # utterances that are judged side by side
-PENALTIES = (0.0, 30.0, 100.0, 300.0)  # of a template, to choose from
-
-
-class Utterances(NamedTuple):
-    """What was said.
-
-    Attributes:
-      log_mels: N arrays [T_n, bands].
-      texts: the words of each, with spaces between.
-      kinds: whose voices those are, where figures of them are wanted by themselves; () for none.
-      files: where each is from; () where it is from nowhere.
-    """
-
-    log_mels: list[np.ndarray]
-    texts: list[str]
-    kinds: Sequence[str] = ()
-    files: Sequence[str] = ()
-
-    @property
-    def words(self) -> Part:
-        """Utterances and their words."""
-        return Part(self.log_mels, [[text.split()] for text in self.texts])
 
 
 class Answers(NamedTuple):
@@ -179,7 +155,8 @@ class Speech(Task):
             "mean": steps.mean(axis=0).tolist(),
             "std": np.where(spread > 0, spread, 1).tolist(),
         }
-        self._alignable(train, facts)
+        for part in (train, validation, test):
+            self._alignable(part, facts)
         return Data(train, validation, test, facts)
 
     def _recorded(self, path: pathlib.Path) -> list[Utterances]:
@@ -259,130 +236,56 @@ class Speech(Task):
 
     # --- the network ------------------------------------------------------------------------------
 
-    def network(self, facts: Facts) -> rnnjax.Layer:
-        """Layers in both directions, pyramids behind the first of them, and a readout."""
-        parts: list[Any] = []
-        for layer in range(self.layers):
-            parts.append(rnnjax.bidirectional(CELLS[self.cell](self.hidden_size)))
-            if layer < self.pyramids:
-                parts.append(rnnjax.pyramid(2))
-            if self.dropout:
-                parts.append(rnnjax.dropout(self.dropout))
-        return rnnjax.serial(*parts, rnnjax.linear(Symbols(**facts["letters"]).size))
-
     def system(self, facts: Facts) -> System:
-        """The network, its loss by all alignments, and a search for the likeliest letters."""
-        network, letters = self.network(facts), Symbols(**facts["letters"])
-
-        def logits_of(params: Any, xs: Array, lengths: Array, key: Array | None) -> Any:
-            keys = (None, None) if key is None else jax.random.split(key)
-            if keys[0] is not None:
-                xs = xs + self.noise * jax.random.normal(keys[0], xs.shape, xs.dtype)
-            _, logits = network.apply(params, xs, lengths=lengths, key=keys[1])
-            return logits, network.output_lengths(lengths)
-
-        def nats_of(logits: Array, lengths: Array, batch: Sequences) -> Array:
-            """Nats of all letters."""
-            return ctc(
-                logits, lengths, jnp.asarray(batch.targets).T, batch.target_lengths, mask=batch.real
-            ).total
-
-        def loss(params: Any, carried: Any, batch: Sequences, key: Array) -> Any:
-            logits, lengths = logits_of(params, batch.xs, jnp.asarray(batch.lengths), key)
-            count = jnp.maximum(batch.target_lengths.sum(), 1).astype(logits.dtype)
-            return nats_of(logits, lengths, batch) / count, (carried, {})
-
-        def letters_of(logits: Array, lengths: Array) -> tuple[Array, Array]:
-            """Letters [T, B] as they are looked for, and those of the best path."""
-            quick = rnnjax.ctc.best_path(logits, lengths).symbols
-            if self.beam == 1:
-                return quick, quick
-            return rnnjax.ctc.prefix_search(logits, lengths, width=self.beam).symbols[..., 0], quick
-
-        @jax.jit
-        def judged(params: Any, batch: Sequences) -> tuple[Array, Any, Array]:
-            """log p of each symbol [T, B, V], letters by both ways, and nats of all letters."""
-            logits, lengths = logits_of(params, batch.xs, jnp.asarray(batch.lengths), None)
-            return (
-                jax.nn.log_softmax(logits),
-                letters_of(logits, lengths),
-                nats_of(logits, lengths, batch),
-            )
+        """Layers in both directions, with a loss by all alignments and a search for letters."""
+        letters = Symbols(**facts["letters"])
+        layers = network(
+            letters.size, self.cell, self.hidden_size, self.layers, self.pyramids, self.dropout
+        )
+        loss, heard = listener(layers, self.noise, self.beam)
 
         def answers(params: Any, part: Utterances) -> Answers:
             batches = self._batches(part, facts, min(TOGETHER, len(part.texts)))
             order = iter(np.concatenate([rows for *_, rows in batches.groups]).tolist())
-            found: list[Any] = [None] * len(part.texts)
+            told: list[Any] = [None] * len(part.texts)
             nats = 0.0
             for batch in batches.in_order():
-                scores, both, total = jax.device_get(judged(params, batch))
-                nats += float(total)
-                lengths = network.output_lengths(batch.lengths)
+                found = jax.device_get(heard(params, batch))
+                nats += float(found.nats)
+                lengths = layers.output_lengths(batch.lengths)
                 for b in np.flatnonzero(batch.real):
-                    texts = [plain("".join(letters.tokens(ids[:, b].tolist()))) for ids in both]
-                    found[next(order)] = (*texts, scores[: lengths[b], b])
-            return Answers(*map(list, zip(*found, strict=True)), nats)
+                    both = [
+                        plain("".join(letters.tokens(ids[:, b].tolist())))
+                        for ids in (found.letters, found.quick)
+                    ]
+                    told[next(order)] = (*both, found.scores[: lengths[b], b])
+            return Answers(*map(list, zip(*told, strict=True)), nats)
 
         def evaluate(params: Any, part: Utterances) -> dict[str, float]:
             told = answers(params, part)
-            figures = self.figures(told.texts, part)
-            figures["best path: word errors, %"] = self.scored(told.quick, part.texts)
+            figures = figures_of(told.texts, part)
+            figures["best path: word errors, %"] = word_errors(told.quick, part.texts)
             figures["nats a letter"] = told.nats / sum(map(len, part.texts))
             return {name: figure + 0 * told.nats for name, figure in figures.items()}
 
         def predict(params: Any, request: str) -> Iterator[str]:
-            heard = Utterances([self._asked(request)], [""])
-            yield answers(params, heard).texts[0] or "(nothing)"
+            asked = Utterances([self._asked(request)], [""])
+            yield answers(params, asked).texts[0] or "(nothing)"
 
         xs = jax.ShapeDtypeStruct((len(facts["mean"]),), jnp.float32)
         return System(
-            jax.jit(lambda key: network.init(key, xs)), loss, evaluate, predict, answers=answers
+            jax.jit(lambda key: layers.init(key, xs)), loss, evaluate, predict, answers=answers
         )
 
-    # --- figures ----------------------------------------------------------------------------------
-
-    def scored(self, texts: Sequence[str], right: Sequence[str]) -> float:
-        """Word errors, in per cent."""
-        return edits([text.split() for text in texts], [[text.split()] for text in right])
-
-    def figures(self, texts: Sequence[str], part: Utterances) -> dict[str, float]:
-        """What texts are worth, for what was said."""
-        wrong = np.mean([a != b for a, b in zip(texts, part.texts, strict=True)])
-        figures = {
-            WORDS: self.scored(texts, part.texts),
-            LETTERS: edits(texts, [[text] for text in part.texts]),
-            "% of utterances wrong": 100 * float(wrong),
-        }
-        for kind in sorted(set(part.kinds)):
-            rows = [n for n, other in enumerate(part.kinds) if other == kind]
-            own = [texts[n] for n in rows], [part.texts[n] for n in rows]
-            figures[f"{WORDS}, {kind}"] = self.scored(*own)
-        return figures
+    # --- baselines, what users ask ----------------------------------------------------------------
 
     def baselines(self, data: Data) -> dict[str, float]:
         """Always the same words; and the nearest templates of words, one after the other."""
-        always = most_frequent(data.train.words, data.test.words)
-        found = {
-            "always the most frequent words": edits(always, data.test.words.answers),
-        }
-        xs = [[cepstra(x) for x in part.log_mels] for part in data[:3]]
-        spread = np.concatenate(xs[0]).std(axis=0)
-        train, validation, test = [[x / spread for x in some] for some in xs]
-        templates = templates_of(train, data.train.texts)
-        if templates is not None:
-
-            def said(some: Sequence[np.ndarray], penalty: float) -> list[str]:
-                return [" ".join(recognised(x, templates, penalty)) for x in some]
-
-            def cost(penalty: float) -> float:
-                return self.scored(said(validation, penalty), data.validation.texts)
-
-            found["nearest templates, time warping"] = self.scored(
-                said(test, min(PENALTIES, key=cost)), data.test.texts
-            )
+        always, answers = most_frequent(data.train.words, data.test.words), data.test.words.answers
+        found = {"always the most frequent words": edits(always, answers)}
+        if (texts := by_templates(data.train, data.validation, data.test)) is not None:
+            found["nearest templates, time warping"] = word_errors(texts, data.test.texts)
         return found
-
-    # --- what users ask ---------------------------------------------------------------------------
 
     def _asked(self, request: str) -> np.ndarray:
         """The log energies of what is asked for: a WAV file's, or those of digits."""
