@@ -137,14 +137,14 @@ PAGES = {
     "speech": (
         "Digits one after the other, letter by letter",
         "Generated speech: strings of one to seven digits, by a formant synthesiser of this\n"
-        "repository, at 15 to 35 dB signal to noise ratio. Of 400 utterances in voices that were\n"
-        "trained on nowhere: half lie between the training voices in pitch and length of the vocal\n"
-        "tract, half beyond them. The sounds, their durations and the noise are of the same tables\n"
-        "in all parts, so this says nothing of recorded speech. The baseline finds the cheapest row\n"
-        "of templates, up to 16 of each word said alone in training, its penalty chosen in\n"
-        "validation. Settings were chosen before any test figure; one run was judged on the test\n"
-        "voices before, when the fourth formant and the hiss were made otherwise (3.177, templates\n"
-        "5.925). The run had one core.",
+        "repository, at 15 to 35 dB signal to noise ratio. Of 400 utterances in voices that\n"
+        "were trained on nowhere: half lie between the training voices in pitch and length of\n"
+        "the vocal tract, half beyond them. The sounds, their durations and the noise are of\n"
+        "the same tables in all parts, so this says nothing of recorded speech. The baseline\n"
+        "finds the cheapest row of templates, up to 16 of each word said alone in training, its\n"
+        "penalty chosen in validation. Settings were chosen before any test figure; one run was\n"
+        "judged on the test voices before, when the fourth formant and the hiss were made\n"
+        "otherwise (3.177, templates 5.925). The run had one core.",
     ),
     "pronounce": (
         "Letters to sounds: CMUdict",
