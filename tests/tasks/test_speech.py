@@ -65,7 +65,7 @@ def test_a_vowel_has_its_formants(tract):
         plan = held(Sound(1.0, tuple(formants), voice=1.0), 200, pitch=5.0)
         (sound,) = resonated([plan], [MAN._replace(tract=tract)], RATE, [RNG])
         spectrum = np.abs(np.fft.rfft(sound[1600:3200]))  # one pulse: 5 Hz a bin
-        peaks = 5 * scipy.signal.argrelmax(np.log(spectrum), order=10)[0]
+        peaks = 5 * scipy.signal.argrelmax(spectrum, order=10)[0]
         for at in (*formants, 3300 / tract):
             assert np.abs(peaks - min(at, 3800)).min() < 0.04 * at, (phone, at)
 
@@ -432,7 +432,7 @@ def test_figures_by_hand():
 
 
 def test_answers_are_of_their_utterances_whatever_the_order():
-    task = Speech(**{**TINY, "buckets": 2, "layers": 2, "beam": 3})
+    task = Speech(**{**TINY, "cell": "elman", "buckets": 2})
     xs = [RNG.normal(size=(n, 4)).astype(np.float32) for n in (9, 40, 12, 33, 8)]
     texts = ["one", "on no", "e", "none one", "o"]
     system = task.system(FACTS)
@@ -441,19 +441,19 @@ def test_answers_are_of_their_utterances_whatever_the_order():
     assert len({*together.texts}) > 2
     for n in range(5):
         assert len(together.scores[n]) == -(-len(xs[n]) // 2)
-    alone = [system.answers(params, Utterances(xs[n : n + 1], texts[n : n + 1])) for n in (1, 4)]
-    for n, one in zip((1, 4), alone, strict=True):
-        assert (together.texts[n], together.quick[n]) == (one.texts[0], one.quick[0])
-        assert_close(together.scores[n], one.scores[0])
+    one = system.answers(params, Utterances(xs[4:], texts[4:]))
+    assert (together.texts[4], together.quick[4]) == (one.texts[0], one.quick[0])
+    assert_close(together.scores[4], one.scores[0])
     # Utterance by utterance, and in training without noise.
     each = [
         nats_alone(scores, [1 + FACTS["letters"]["known"].index(c) for c in text])
         for scores, text in zip(together.scores, texts, strict=True)
     ]
     np.testing.assert_allclose(together.nats, sum(each), rtol=1e-4)
-    quiet = Speech(**{**TINY, "layers": 2, "noise": 0.0, "dropout": 0.0, "batch_size": 5})
+    quiet = Speech(**{**TINY, "cell": "elman", "noise": 0.0, "dropout": 0.0, "batch_size": 5})
     batch = quiet._batches(Utterances(xs, texts), FACTS, 5).batch(0)
-    value, _ = quiet.system(FACTS).loss(params_of(quiet, params), (), batch, jax.random.key(0))
+    loss = jax.jit(quiet.system(FACTS).loss)
+    value, _ = loss(params_of(quiet, params), (), batch, jax.random.key(0))
     np.testing.assert_allclose(value, together.nats / sum(map(len, texts)), rtol=1e-4)
 
 

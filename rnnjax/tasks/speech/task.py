@@ -118,8 +118,8 @@ class Speech(Task):
     def tiny(cls, folder: pathlib.Path) -> Speech:
         """Settings of a few seconds."""
         return cls(
-            utterances=8, held_out=4, longest=1, bands=4, hidden_size=3, layers=1, beam=2,
-            buckets=1, batch_size=4, steps=6, evaluate_every=3,
+            utterances=8, held_out=4, longest=1, bands=4, cell="elman", hidden_size=3, layers=1,
+            beam=2, buckets=1, batch_size=4, steps=6, evaluate_every=3,
         )  # fmt: skip
 
     def check(self) -> None:
@@ -259,7 +259,8 @@ class Speech(Task):
                         for ids in (found.letters, found.quick)
                     ]
                     told[next(order)] = (*both, found.scores[: lengths[b], b])
-            return Answers(*map(list, zip(*told, strict=True)), nats)
+            texts, quick, scores = map(list, zip(*told, strict=True))
+            return Answers(texts, quick, scores, nats)
 
         def evaluate(params: Any, part: Utterances) -> dict[str, float]:
             told = answers(params, part)

@@ -64,7 +64,7 @@ def draw_voice(rng: np.random.Generator, kind: str, snr: float) -> Voice:
     """A voice of a part, "train", "validation", "between" or "beyond", and its noise."""
 
     def within(ranges: Sequence[tuple[float, float]]) -> float:
-        return float(rng.uniform(*ranges[rng.integers(len(ranges))]))
+        return float(rng.uniform(*ranges[int(rng.integers(len(ranges)))]))
 
     return Voice(
         within(PITCHES[kind]), within(TRACTS[kind]), within([PACES]), within([BREATHS]),
