@@ -4,6 +4,7 @@ import itertools
 import math
 import os
 import re
+import shutil
 import struct
 import wave
 
@@ -296,6 +297,9 @@ def test_a_folder_of_recordings(tmp_path):
     assert [len(some) for some in speakers] == [2, 1, 1]  # nobody is in two parts
     assert not speakers[0] & speakers[1] | speakers[0] & speakers[2] | speakers[1] & speakers[2]
     assert task.example(data) == data.test.files[0]
+    moved = Speech(recordings=shutil.copytree(folder, tmp_path / "moved"), **TINY).data()
+    assert [part.texts for part in moved[:3]] == [part.texts for part in data[:3]]
+    assert moved.facts == data.facts
     again = task.read(folder, data.facts)
     assert len(again.texts) == 12
     for n, file in enumerate(data.test.files):

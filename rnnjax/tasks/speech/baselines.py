@@ -13,6 +13,7 @@ from rnnjax.tasks.speech.scores import Utterances, word_errors
 
 PENALTIES = (0.0, 30.0, 100.0, 300.0)  # of a word, to choose from
 MOST = 16  # templates of a word
+LARGEST = 10**10  # distances between frames that may be taken: a few minutes
 QUIET = 5  # frames at the beginning of an utterance in which nothing is said
 
 
@@ -108,13 +109,17 @@ def by_templates(train: Utterances, validation: Utterances, test: Utterances) ->
     """What is recognised by cepstra of training words, at the penalty that validates best.
 
     Returns:
-      The texts of the test utterances; None where a word is nowhere said alone.
+      The texts of the test utterances; None where a word is nowhere said alone, or it would take
+      too long.
     """
     xs = [[cepstra(x) for x in part.log_mels] for part in (train, validation, test)]
     spread = np.concatenate(xs[0]).std(axis=0)
     learnt, chosen, tested = [[x / spread for x in some] for some in xs]
     templates = templates_of(learnt, train.texts)
     if templates is None:
+        return None
+    heard = len(PENALTIES) * sum(map(len, chosen)) + sum(map(len, tested))
+    if heard * len(templates.frames) > LARGEST:
         return None
 
     def said(some: Sequence[np.ndarray], penalty: float) -> list[str]:

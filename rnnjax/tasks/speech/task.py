@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
@@ -161,8 +162,10 @@ class Speech(Task):
 
     def _recorded(self, path: pathlib.Path) -> list[Utterances]:
         texts = read_transcripts(path)
-        folders = [str(pathlib.Path(file).parent) for file, _ in texts]
-        groups = folders if len(set(folders)) >= 3 else None
+        root = path if path.is_dir() else path.parent
+        names = [os.path.relpath(file, root) for file, _ in texts]  # wherever the folder lies
+        folders = [os.path.dirname(name) for name in names]
+        groups = folders if len(set(folders)) >= 3 else names
         return [self._heard(part) for part in by_hash(texts, 0.15, 0.1, path, groups)]
 
     def _heard(self, texts: Sequence[tuple[str, str]]) -> Utterances:
