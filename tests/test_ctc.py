@@ -65,7 +65,7 @@ def test_a_score_is_the_loss_of_its_labels():
     found = rnnjax.ctc.prefix_search(logits, LENGTHS[:1], width=WIDE)
     loss = jax.jit(lambda labels, n: ctc(logits, LENGTHS[:1], labels, n).total)
     labels = [labels_of(found, 0, k) for k in range(int((found.scores[0] > -jnp.inf).sum()))]
-    assert len(labels) > 20
+    assert len(labels) == 15  # that fit into four steps
     assert any(a == b for some in labels for a, b in itertools.pairwise(some))
     for k, some in enumerate(labels):
         padded = np.array([[*some, *[0] * (4 - len(some))]])
