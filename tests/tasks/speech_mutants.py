@@ -39,7 +39,7 @@ _SPEECH = [
     ("task", "answers in the order of lengths", "told[next(order)] =",
      "told[told.index(None)] =", "their_utterances"),
     ("espeak", "all parts have one voice", "rng.choice(VARIANTS[part])",
-     'rng.choice(VARIANTS["train"])', "asked_in_voices"),
+     "rng.choice(VARIANTS['train'])", "asked_in_voices"),
 ]  # fmt: skip
 
 SPEECH = [

@@ -73,4 +73,4 @@ def cepstra(log_mels: np.ndarray) -> np.ndarray:
 
     c_k = s_k Σ_d x_d cos(π k (2d + 1) / 2D)      s_0 = √(1/D), else √(2/D)
     """
-    return scipy.fft.dct(log_mels, type=2, norm="ortho", axis=-1)[:, :CEPSTRA]
+    return np.asarray(scipy.fft.dct(log_mels, type=2, norm="ortho", axis=-1))[:, :CEPSTRA]
