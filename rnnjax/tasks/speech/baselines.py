@@ -11,7 +11,7 @@ import numpy as np
 from rnnjax.tasks.speech.features import cepstra
 from rnnjax.tasks.speech.scores import Utterances, word_errors
 
-PENALTIES = (-30.0, 0.0, 30.0, 100.0)  # of a word, to choose from
+PENALTIES = (0.0, 30.0, 100.0, 300.0)  # of a word, to choose from
 MOST = 16  # templates of a word
 LARGEST = 10**10  # distances between frames that may be taken: a few minutes
 QUIET = 5  # frames at the beginning of an utterance in which nothing is said
