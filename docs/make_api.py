@@ -113,6 +113,7 @@ def render() -> str:
     lines += ["## rnnjax.host", "", *table(defined(rnnjax.host))]
     read = {n: value for n, value in public(rnnjax.attention).items() if not hasattr(rnnjax, n)}
     lines += ["## rnnjax.attention", "", *table(read)]
+    lines += ["## rnnjax.ctc", "", *table(defined(rnnjax.ctc))]
     lines += ["## rnnjax.decoding", "", *table(defined(rnnjax.decoding))]
     kit = {name: value for name, value in public(rnnjax.testing).items() if name != "LAWS"}
     lines += ["## rnnjax.testing", "", *table(kit)]

@@ -29,6 +29,7 @@ FLOORS = {
     "_unroll": 2,
     "_combine": 3,
     "attention": 3,
+    "ctc": 3,
     "decoding": 3,
     "layers": 3,
     "sequences": 3,
