@@ -283,6 +283,10 @@ class Speech(Task):
 
     # --- baselines, what users ask ----------------------------------------------------------------
 
+    def pace(self) -> tuple[int, str]:
+        """How many utterances a step has."""
+        return self.batch_size, "utterances"
+
     def baselines(self, data: Data) -> dict[str, float]:
         """Always the same words; and the nearest templates of words, one after the other."""
         always, answers = most_frequent(data.train.words, data.test.words), data.test.words.answers
