@@ -80,6 +80,7 @@ TASKS = _Tasks(
     pronounce="pronounce:Pronounce",
     program="program:Program",
     caption="caption:Caption",
+    music="music:Music",
     parity="controlled.regular:Parity",
     even_pairs="controlled.regular:EvenPairs",
     cycle_navigation="controlled.regular:CycleNavigation",
