@@ -2,7 +2,7 @@
 
 One file each:
 
-- `task`: settings, the network, its figures, its answers;
+- `task`: settings, data, figures and answers; `model`: the network;
 - `chorales`: the generated chorales that it learns from where no file is given;
 - `rolls`: piano rolls, names of pitches, and the files that they are read from;
 - `midi`: rolls from MIDI files, and to them; `sound`: rolls to .wav files;

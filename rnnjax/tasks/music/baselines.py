@@ -48,13 +48,19 @@ def note_by_note(train: Rolls, test: Rolls) -> float:
     return nats(np.where(shifted(test) > 0, stays, comes), test)
 
 
-def regression(train: Rolls, test: Rolls) -> float:
-    """Each note by logistic regression on the last chord, where it sounds now and then."""
+def regression(train: Rolls, test: Rolls, lower: bool = False) -> float:
+    """Each note by logistic regression on the last chord, where it sounds now and then.
+
+    With `lower`, the lower notes of its own chord are told as well.
+    """
     model = needed("sklearn.linear_model").LogisticRegression
-    real, before, after = np.concatenate(train), shifted(train), shifted(test)
-    chances = np.broadcast_to(_share(real, axis=0), after.shape).copy()
+    real, judged = np.concatenate(train), np.concatenate(test)
+    known, asked = shifted(train), shifted(test)
+    chances = np.broadcast_to(_share(real, axis=0), judged.shape).copy()
     for note in np.flatnonzero((real.min(axis=0) == 0) & (real.max(axis=0) == 1)):
-        chances[:, note] = model(max_iter=200).fit(before, real[:, note]).predict_proba(after)[:, 1]
+        told = note if lower else 0
+        fitted = model(max_iter=200).fit(np.hstack([known, real[:, :told]]), real[:, note])
+        chances[:, note] = fitted.predict_proba(np.hstack([asked, judged[:, :told]]))[:, 1]
     return nats(chances, test)
 
 
