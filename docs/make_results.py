@@ -134,6 +134,10 @@ PAGES = {
         "no clear win. The nearest digit in each quarter is told where digits are. Without\n"
         "attention no run came near: 91.4 % wrong in validation after 3,000 steps.",
     ),
+    "music": (
+        "The next chord of a chorale",
+        "MUSICABOUT",
+    ),
     "pronounce": (
         "Letters to sounds: CMUdict",
         "Of a tenth of the dictionary's words, by a hash, without stress; a word is right if what\n"

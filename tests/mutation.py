@@ -671,13 +671,14 @@ def every_fault() -> list[Fault]:
     from tasks.controlled_mutants import CONTROLLED
     from tasks.forecast_mutants import FORECAST
     from tasks.labelling_mutants import LABELLING
+    from tasks.music_mutants import MUSIC
     from tasks.program_mutants import PROGRAM
     from tasks.translating_mutants import TRANSLATING
     from tasks.writing_mutants import WRITING
     from train.training_mutants import TRAIN
 
     writing = (*CAPTION, *PROGRAM, *TRANSLATING, *WRITING)
-    tasks = (*CLASSIFYING, *CONTROLLED, *FORECAST, *LABELLING, *writing)
+    tasks = (*CLASSIFYING, *CONTROLLED, *FORECAST, *LABELLING, *MUSIC, *writing)
     mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *TRAIN, *tasks)
     return [*FAULTS, *(Fault(*mutant) for mutant in mutants)]
 

@@ -79,11 +79,11 @@ class Music(Task):
     dropout: float = 0.3
     weight_noise: float = 0.0
     buckets: int = 4
-    steps: int = 2000
+    steps: int = 4000
     batch_size: int = 32
-    learning_rate: float = 5e-3
+    learning_rate: float = 1e-2
     schedule: Literal["cosine", "constant"] = "cosine"
-    evaluate_every: int = 100
+    evaluate_every: int = 200
     patience: int = 10
 
     @classmethod
@@ -110,6 +110,7 @@ class Music(Task):
             "learning_rate": 2e-3,
             "schedule": "constant",
             "steps": 10_000,
+            "evaluate_every": 100,
             "patience": 15,
         }
         return {
