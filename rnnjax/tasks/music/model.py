@@ -114,7 +114,7 @@ class Composer:
 
         def told(logits: Array, at: Array) -> Array:
             chance = jax.nn.sigmoid(logits / temperature)
-            return jnp.where(jnp.isnan(chance), -1, at < chance).astype(jnp.int8)
+            return jnp.where(jnp.isnan(chance), jnp.int8(-1), (at < chance).astype(jnp.int8))
 
         if not self.in_turn:
             return told(logits, at)
@@ -122,7 +122,7 @@ class Composer:
         def note(logits: Array, of: tuple[Array, Array, Array]) -> tuple[Array, Array]:
             n, at, higher = of
             found = told(logits[n], at)
-            return logits + found * higher, found
+            return logits + found.astype(logits.dtype) * higher, found
 
         higher = jnp.triu(params["within"]["w"], 1)
         return jax.lax.scan(note, logits, (jnp.arange(NOTES), at, higher))[1]

@@ -29,8 +29,9 @@ from rnnjax.train.task import HELD_OUT_SEED, Data, Facts, System, Task
 Array = jax.Array
 BESIDES, ACCURACY = "nats a step but the first", "% frame-level accuracy"
 SHARE = 5  # where a file does not split its pieces, one of so many validates, and one tests
-ASKED, LINE = 8, 4  # steps of the example's beginning; chords in a line of an answer
-AT_ONCE = 64
+# Steps of the example's beginning, and of the picture; chords in a line of an answer.
+ASKED, SHOWN, LINE = 8, 96, 4
+AT_ONCE = 64  # pieces that are judged side by side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,7 +253,7 @@ class Music(Task):
     def picture(self, system: System, params: Any, data: Data, file: pathlib.Path) -> None:
         """A test piece, and what the model makes of its beginning."""
         assert system.answers is not None
-        real = data.test[0]
+        real = data.test[0][:SHOWN]
         begun = min(ASKED, len(real) - 1)
         more = system.answers(params, Request(real[:begun], len(real) - begun, 1.0, 0, []))
         rolls = {
