@@ -468,7 +468,7 @@ def test_chords_are_drawn_as_often_as_they_are_likely(in_turn):
 def test_a_piece_goes_on_from_all_that_came_before(in_turn):
     composer, params = composed(in_turn, seed=4)
     (roll,) = rolls(5, density=0.2)
-    found = composer.follow(params, jnp.float32(roll), 6, 1e-3, jax.random.key(0))
+    found = composer.follow(params, jnp.float32(roll), 6, 1e-6, jax.random.key(0))
     whole = roll
     for frame in np.asarray(found):  # near 0 degrees the likelier of two, note by note
         whole = np.concatenate([whole, frame[None].astype(np.uint8)])

@@ -151,9 +151,10 @@ class Music(Task):
             held = max(1, len(rolls) // SHARE)
             rows = order[2 * held :], order[held : 2 * held], order[:held]
             parts = [[rolls[n] for n in some] for some in rows]
+        train, validation, test = parts
         longest = max(len(roll) for part in parts for roll in part)
         facts = {"grid": self.grid, "longest": longest, "pieces": [len(part) for part in parts]}
-        return Data(*parts, facts)
+        return Data(train, validation, test, facts)
 
     def source(self, data: Data) -> Bucketed:
         """Training pieces, like length beside like."""
