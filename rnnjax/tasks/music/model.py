@@ -86,7 +86,7 @@ class Composer:
         than not.
         """
         mask, logits = real_steps(batch), self.logits(params, batch)
-        real, told = jnp.asarray(batch.xs) == 1, (logits > 0) & mask[..., None]
+        real, told = jnp.asarray(batch.xs) == 1, logits > 0  # logits are 0 at padding
         return {
             "nats": binary_cross_entropy(logits, batch.xs, mask).total,
             "first": binary_cross_entropy(logits[:1], batch.xs[:1], mask[:1]).total,

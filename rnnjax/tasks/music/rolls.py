@@ -17,7 +17,7 @@ from rnnjax.train.files import needed
 # The keys of a piano: LOWEST is A0, the last one C8.
 LOWEST, NOTES = 21, 88
 HIGHEST = LOWEST + NOTES - 1
-NAMES: list[str] = "C C# D D# E F F# G G# A A# B".split()
+NAMES: tuple[str, ...] = tuple("C C# D D# E F F# G G# A A# B".split())
 SUFFIXES = (".mat", ".pickle", ".pkl", ".npz", ".mid", ".midi")
 PARTS = ("train", "valid", "test")
 MEANS = "1 for a note that sounds and 0 for one that does not"
