@@ -671,6 +671,7 @@ def every_fault() -> list[Fault]:
     from tasks.controlled_mutants import CONTROLLED
     from tasks.forecast_mutants import FORECAST
     from tasks.labelling_mutants import LABELLING
+    from tasks.music_mutants import MUSIC
     from tasks.program_mutants import PROGRAM
     from tasks.speech_mutants import SPEECH
     from tasks.translating_mutants import TRANSLATING
@@ -678,7 +679,7 @@ def every_fault() -> list[Fault]:
     from train.training_mutants import TRAIN
 
     writing = (*CAPTION, *PROGRAM, *TRANSLATING, *WRITING)
-    tasks = (*CLASSIFYING, *CONTROLLED, *FORECAST, *LABELLING, *SPEECH, *writing)
+    tasks = (*CLASSIFYING, *CONTROLLED, *FORECAST, *LABELLING, *MUSIC, *SPEECH, *writing)
     mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *TRAIN, *tasks)
     return [*FAULTS, *(Fault(*mutant) for mutant in mutants)]
 

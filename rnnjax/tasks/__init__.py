@@ -81,6 +81,7 @@ TASKS = _Tasks(
     program="program:Program",
     caption="caption:Caption",
     speech="speech:Speech",
+    music="music:Music",
     parity="controlled.regular:Parity",
     even_pairs="controlled.regular:EvenPairs",
     cycle_navigation="controlled.regular:CycleNavigation",
