@@ -74,9 +74,9 @@ PAGES = {
     ),
     "forecast_elnino": (
         "Forecasting the sea's temperature, El Niño, a year ahead",
-        "From every origin of the last fifth, 12 months ahead, with the default settings, of which\n"
-        "none was judged on this series before. ETS and ARIMA were fitted to all that comes before\n"
-        "the test, and go on from every origin without a new fit, as the network does.",
+        "From every origin of the last fifth, 12 months ahead, with the default settings, of\n"
+        "which none was judged on this series before. ETS and ARIMA were fitted to all that\n"
+        "comes before it, and go on from every origin without a new fit, as the network does.",
     ),
     "forecast_m1": (
         "Forecasting M1 yearly: 181 series, six years ahead",
