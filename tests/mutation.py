@@ -669,6 +669,7 @@ def every_fault() -> list[Fault]:
     from tasks.caption_mutants import CAPTION
     from tasks.classifying_mutants import CLASSIFYING
     from tasks.controlled_mutants import CONTROLLED
+    from tasks.elman1990_mutants import ELMAN
     from tasks.forecast_mutants import FORECAST
     from tasks.labelling_mutants import LABELLING
     from tasks.program_mutants import PROGRAM
@@ -677,7 +678,7 @@ def every_fault() -> list[Fault]:
     from train.training_mutants import TRAIN
 
     writing = (*CAPTION, *PROGRAM, *TRANSLATING, *WRITING)
-    tasks = (*CLASSIFYING, *CONTROLLED, *FORECAST, *LABELLING, *writing)
+    tasks = (*CLASSIFYING, *CONTROLLED, *ELMAN, *FORECAST, *LABELLING, *writing)
     mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *TRAIN, *tasks)
     return [*FAULTS, *(Fault(*mutant) for mutant in mutants)]
 

@@ -80,6 +80,7 @@ TASKS = _Tasks(
     pronounce="pronounce:Pronounce",
     program="program:Program",
     caption="caption:Caption",
+    elman1990="elman1990:Elman1990",
     parity="controlled.regular:Parity",
     even_pairs="controlled.regular:EvenPairs",
     cycle_navigation="controlled.regular:CycleNavigation",
