@@ -15,12 +15,12 @@ from rnnjax.tasks.elman1990 import (
     Stream,
     conditional_means,
     expected,
+    peaks,
     read_units,
-    rises,
     squared_errors,
     stream,
 )
-from rnnjax.tasks.elman1990.expected import LAST, LIKELY, MEAN, cosines, unit_contexts
+from rnnjax.tasks.elman1990.expected import LAST, LIKELY, MEAN, cosines, f1, unit_contexts
 from rnnjax.tasks.elman1990.picture import draw_words_tree
 from rnnjax.tasks.elman1990.studies import CATEGORIES, LEXICON, TEMPLATES, WORDS
 from rnnjax.tasks.elman1990.task import PUBLISHED, Part, means_by_symbol
@@ -192,7 +192,7 @@ def test_figures_are_those_of_loops():
 
 def test_places_behind_the_last_named_one_are_its_kind():
     task = Elman1990(study="words")
-    part = stream(task.of, [tuple("they"), tuple("a")])
+    part = stream(task.reads, [tuple("they"), tuple("a")])
     outputs = np.zeros((4, 5))
     some = dict.fromkeys((LAST, LIKELY), outputs)
     found = task.figures(Part(part, some), outputs)
@@ -201,13 +201,30 @@ def test_places_behind_the_last_named_one_are_its_kind():
     assert found["of other letters"] == pytest.approx(np.mean(ones[:3]))
 
 
-def test_words_are_found_where_the_error_rises():
-    # t h e | s e a | a | d o g: two of three found, one false.
-    places = np.array([0, 1, 2, 0, 1, 2, 0, 0, 1, 2])
-    errors = np.array([9, 3, 4, 8, 2, 1, 0, 7, 6, 5.0])
-    assert rises(errors, places) == pytest.approx(2 * 2 / (3 + 3))
-    assert rises(np.arange(10.0), places) == pytest.approx(2 * 3 / (9 + 3))
-    assert rises(-np.arange(10.0), places) == 0
+def test_words_are_found_at_peaks_of_the_error():
+    errors = np.array([2.0, 1.0, 4.0, 4.0, 3.0, 5.0, 6.0, 0.0])
+    found = peaks(errors)
+    for n, error in enumerate(errors):
+        before = errors[n - 1] if n else -1
+        behind = errors[n + 1] if n + 1 < len(errors) else -1
+        assert found[n] == (error > before and error >= behind)
+    # t h e | s e a | d o g: two of three found, one false.
+    assert f1(np.array([1, 0, 0, 1, 1, 0, 0, 0, 0], bool), np.arange(9) % 3 == 0) == 4 / 6
+    assert f1(np.zeros(3, bool), np.array([True, False, False])) == 0
+
+
+def test_words_of_a_perfect_network_are_found_in_full():
+    """Whose error is 1 where a word begins, and 0 elsewhere."""
+    task = Elman1990(study="words")
+    part = stream(task.reads, task.reads.draw(np.random.default_rng(0), 3))
+    starts, targets = part.places[1:] == 0, task.reads.code[part.ids[1:]]
+    starts &= np.append(part.places[2:] > 0, True)  # of two in a row it is the first that peaks
+    outputs = targets + np.eye(5)[0] * starts[:, None]
+    found = task.figures(Part(part, dict.fromkeys((LAST, LIKELY), targets)), outputs)
+    wanted = 2 * starts.sum() / (starts.sum() + (part.places[1:] == 0).sum())
+    assert found["F1 of words found at peaks of the error"] == pytest.approx(wanted)
+    share = (part.places[1:] == 0).mean()
+    assert found["F1 of words found at every letter"] == pytest.approx(2 * share / (1 + share))
 
 
 def test_what_is_published_is_of_sums_of_squares():
@@ -250,7 +267,7 @@ def test_answers_are_those_of_a_loop(small):
     assert [*params] == ["rnn", "readout"]
     some = data.test._replace(stream=Stream(*(leaf[:40] for leaf in data.test.stream)))
     for got, right in zip(
-        system.answers(params, some), by_hand(params, task.of.code[some.stream.ids]), strict=True
+        system.answers(params, some), by_hand(params, task.reads.code[some.stream.ids]), strict=True
     ):
         np.testing.assert_allclose(got, right, atol=1e-5)
 
@@ -262,7 +279,7 @@ def test_errors_go_back_one_step_alone_as_in_the_paper(small):
     carried = system.carried(params, jax.random.key(0))
     grads = jax.jit(jax.grad(lambda p: system.loss(p, carried, batch, jax.random.key(0))[0]))
     found = grads(params)
-    code, total = task.of.code, 0
+    code, total = task.reads.code, 0
     for row in range(task.batch_size):
         xs, targets = code[batch.xs[:, row]], code[batch.targets[:, row]]
         hidden, outputs = by_hand(params, xs)
@@ -282,10 +299,10 @@ def test_the_state_passes_on_but_into_a_new_pass(small):
     zeros = system.carried(params, key)
     loss = jax.jit(lambda carried, batch: system.loss(params, carried, batch, key))
     _, (state, _) = loss(zeros, source.batch(0))
-    _, right = by_hand(params, task.of.code[data.train.ids[: 2 * task.T]])
+    _, right = by_hand(params, task.reads.code[data.train.ids[: 2 * task.T]])
     second = source.batch(1)
     assert second.xs[0, 0] == data.train.ids[task.T]
-    missed = squared_errors(right[task.T :], task.of.code[second.targets[:, 0]]).mean()
+    missed = squared_errors(right[task.T :], task.reads.code[second.targets[:, 0]]).mean()
     first = second._replace(xs=second.xs[:, :1], targets=second.targets[:, :1])
     value, _ = loss(jax.tree.map(lambda leaf: leaf[:1], state), first)
     assert float(value) == pytest.approx(missed, rel=1e-4)
@@ -336,7 +353,7 @@ def test_pictures_of_a_file_however_short(study, tmp_path):
     task.picture(system, params, data._replace(test=part), tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
     answer = "".join(system.predict(params, task.example(data)))
-    symbols = stream(task.of, read_units(task.of, task.example(data))).ids
+    symbols = stream(task.reads, read_units(task.reads, task.example(data))).ids
     assert answer.count("\n") == 1 + len(symbols)
     assert answer.count("; came ") == len(symbols) - 1
 
@@ -354,7 +371,7 @@ def test_one_word_has_no_tree(tmp_path):
         ("letters", "ba\n\nbab bx", "line 3 has 'x': known are bdgaiu"),
         ("xor", "012", "line 1 has '2': known are 01"),
         ("words", "a", "a text needs 2 of these or more: abc"),
-        ("words", " \n", "has nothing but"),
+        ("words", " \n", "is empty"),
     ],
 )
 def test_a_file_that_will_not_do(study, text, said, tmp_path):

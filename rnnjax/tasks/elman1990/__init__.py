@@ -2,7 +2,7 @@
 
 from rnnjax.tasks.elman1990.expected import conditional_means as conditional_means
 from rnnjax.tasks.elman1990.expected import expected as expected
-from rnnjax.tasks.elman1990.expected import rises as rises
+from rnnjax.tasks.elman1990.expected import peaks as peaks
 from rnnjax.tasks.elman1990.expected import squared_errors as squared_errors
 from rnnjax.tasks.elman1990.studies import STUDIES as STUDIES
 from rnnjax.tasks.elman1990.studies import Stream as Stream

@@ -92,20 +92,17 @@ def cosines(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return (outputs * targets).sum(axis=1) / np.maximum(lengths, 1e-12)
 
 
-def rises(errors: np.ndarray, places: np.ndarray) -> float:
-    """How well units are found where the error rises above that at the symbol before: F1.
-
-    Args:
-      errors: of the prediction of each symbol, [N].
-      places: of these symbols in their units, [N].
+def peaks(errors: np.ndarray) -> np.ndarray:
+    """Where an error is above the one before and not below the one behind: [N] to bool [N].
 
     Example:
       >>> import numpy as np
-      >>> from rnnjax.tasks.elman1990 import rises
-      >>> rises(np.array([2.0, 1.0, 2.0, 3.0]), np.array([0, 1, 0, 1]))
-      0.6666666666666666
+      >>> from rnnjax.tasks.elman1990 import peaks
+      >>> peaks(np.array([2.0, 1.0, 2.0, 3.0])).tolist()
+      [True, False, False, True]
     """
-    return f1(np.diff(errors) > 0, places[1:] == 0)
+    around = np.concatenate([[-np.inf], errors, [-np.inf]])
+    return (errors > around[:-2]) & (errors >= around[2:])
 
 
 def f1(found: np.ndarray, true: np.ndarray) -> float:

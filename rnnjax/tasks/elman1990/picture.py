@@ -44,8 +44,8 @@ def draw_xor(
     axes.set_xticks(range(1, 13), ["1st", "2nd", "XOR"] * 4)
     axes.set_xlabel("the bit that is predicted")
     axes.set_ylabel(f"squared error, mean of {turns:,}")
-    axes.legend()
     tidy(axes)
+    _name(figure, axes)
     figure.savefig(file, dpi=120)
 
 
@@ -63,7 +63,7 @@ def draw_letters(
             places[shown],
         )  # fmt: skip
         axes.set_title("all six bits" if bit is None else f"the bit `{bit}`", fontsize=10)
-    rows[0].legend(loc="upper right")
+    _name(figure, rows[0])
     rows[-1].set_xlabel("the letter that is predicted; consonants in bold")
     figure.savefig(file, dpi=120)
 
@@ -78,7 +78,7 @@ def draw_words(
     errors = {name: missed.sum(axis=1) for name, missed in misses.items()}
     _along(above, {n: e[shown] for n, e in errors.items()}, symbols[shown], places[shown])
     above.set_xlabel("the letter that is predicted; the first ones of words in bold")
-    above.legend(loc="upper right")
+    _name(figure, above)
     for (name, error), style in zip(errors.items(), STYLES, strict=True):
         at = np.unique(places)
         below.plot(at + 1, [error[places == place].mean() for place in at], label=name, **style)
@@ -104,6 +104,11 @@ def _along(axes: Any, errors: Misses, symbols: Sequence[str], places: np.ndarray
         label.set_fontweight("bold" if place == 0 else "normal")
     for start in at[places == 0]:
         axes.axvline(start, color="tab:gray", linewidth=0.6, alpha=0.6, zorder=0)
+
+
+def _name(figure: Any, axes: Any) -> None:
+    """The names of the lines, above all of them."""
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=len(STYLES))
 
 
 PICTURES = {"xor": draw_xor, "letters": draw_letters, "words": draw_words}

@@ -22,7 +22,8 @@ from rnnjax.tasks.elman1990.expected import (
     MEAN,
     cosines,
     expected,
-    rises,
+    f1,
+    peaks,
     squared_errors,
 )
 from rnnjax.tasks.elman1990.picture import PICTURES, draw_words_tree
@@ -118,14 +119,14 @@ class Elman1990(Task):
     # --- data ------------------------------------------------------------------------------------
 
     @property
-    def of(self) -> Study:
+    def reads(self) -> Study:
         """What the study reads."""
         return STUDIES[self.study]
 
     def streams(self) -> list[Stream]:
         """Streams to train on, to choose by, and to test on: the same for every seed."""
         draws = [np.random.default_rng(n) for n in range(3)]
-        return [stream(self.of, self.of.draw(rng)) for rng in draws]
+        return [stream(self.reads, self.reads.draw(rng)) for rng in draws]
 
     def data(self) -> Data:
         """Three streams of the study's size."""
@@ -137,13 +138,13 @@ class Elman1990(Task):
         """A file of units: words or bits with blanks between, or a sentence a line."""
         text = read_utf8(path)
         try:
-            units = read_units(self.of, text)
+            units = read_units(self.reads, text)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
-        return self._part(self.streams()[0], stream(self.of, units))
+        return self._part(self.streams()[0], stream(self.reads, units))
 
     def _part(self, train: Stream, part: Stream) -> Part:
-        return Part(part, expected(train, part, self.of.code))
+        return Part(part, expected(train, part, self.reads.code))
 
     def source(self, data: Data) -> Streams:
         """Windows of the training stream, cut into as many as the batch has rows."""
@@ -157,7 +158,7 @@ class Elman1990(Task):
 
     def system(self, facts: Facts) -> System:
         """A cell and logistic units that see its output; each bit is predicted by one of them."""
-        study, code = self.of, jnp.asarray(self.of.code, jnp.float32)
+        study, code = self.reads, jnp.asarray(self.reads.code, jnp.float32)
         parts = parts_of(self.cell, self.hidden_size or study.hidden_size)
         bits = code.shape[1]
         model = rnnjax.stack(**parts, readout=rnnjax.linear(bits))
@@ -199,7 +200,7 @@ class Elman1990(Task):
         )
 
     def _told(self, ids: np.ndarray, outputs: np.ndarray) -> Iterator[str]:
-        symbols, code = self.of.symbols, self.of.code
+        symbols, code = self.reads.symbols, self.reads.code
         width = max(map(len, symbols))
         yield "what it expects behind each: the nearest symbols, and the squared errors by them\n"
         for n, (symbol, output) in enumerate(zip(ids, outputs, strict=True)):
@@ -213,31 +214,34 @@ class Elman1990(Task):
     def figures(self, part: Part, outputs: np.ndarray) -> dict[str, float]:
         """Squared errors: of all, by place in a unit, against the likelihoods; and more."""
         places, likely = part.stream.places[1:], part.expected[LIKELY]
-        errors = squared_errors(outputs, self.of.code[part.stream.ids[1:]])
+        errors = squared_errors(outputs, self.reads.code[part.stream.ids[1:]])
         found = {self.metric: errors.mean()}
-        for place, name in enumerate(self.of.places):
-            of = np.minimum(places, len(self.of.places) - 1) == place
+        for place, name in enumerate(self.reads.places):
+            of = np.minimum(places, len(self.reads.places) - 1) == place
             if of.any():
                 found[f"of {name}"] = errors[of].mean()
         found["from the likelihoods"] = squared_errors(outputs, likely).mean()
         if self.study == "sentences":
             found["cosine with the likelihoods"] = cosines(outputs, likely).mean()
         if self.study == "words":
-            last = squared_errors(part.expected[LAST], self.of.code[part.stream.ids[1:]])
-            found["F1 of words found where the error rises"] = rises(errors, places)
-            found[f"F1 {LAST}"] = rises(last, places)
-            found["F1 if every letter began one"] = rises(np.arange(len(places)), places)
+            last = squared_errors(part.expected[LAST], self.reads.code[part.stream.ids[1:]])
+            for name, guess in {
+                "at peaks of the error": peaks(errors),
+                f"at those {LAST}": peaks(last),
+                "at every letter": np.ones(len(places), bool),
+            }.items():
+                found[f"F1 of words found {name}"] = f1(guess, places == 0)
         return {name: float(figure) for name, figure in found.items()}
 
     def baselines(self, data: Data) -> dict[str, float]:
         """What counts of the training stream come to; of sentences also what was published."""
         part = data.test
-        targets = self.of.code[part.stream.ids[1:]]
+        targets = self.reads.code[part.stream.ids[1:]]
         found = {
             name: float(squared_errors(outputs, targets).mean())
             for name, outputs in part.expected.items()
         }
-        found[f"{LIKELY}, told where each {self.of.unit} begins"] = found.pop(LIKELY)
+        found[f"{LIKELY}, told where each {self.reads.unit} begins"] = found.pop(LIKELY)
         if self.study == "sentences":
             found["Elman, 1990 (published)"] = PUBLISHED
         return found
@@ -248,13 +252,13 @@ class Elman1990(Task):
         end = int(np.flatnonzero(places == 0)[SHOWN])
         text = ""
         for n, place in zip(ids[:end], places[:end], strict=True):
-            text += " " * int(self.of.spaced or place == 0) + self.of.symbols[n]
+            text += " " * int(self.reads.spaced or place == 0) + self.reads.symbols[n]
         return text.strip()
 
     def picture(self, system: System, params: Any, data: Data, file: pathlib.Path) -> None:
         """The study's figure of the paper, with what is expected without a network."""
         assert system.answers is not None
-        part, study = data.test, self.of
+        part, study = data.test, self.reads
         hidden, outputs = system.answers(params, part)
         if self.study == "sentences":
             ids, novel = part.stream.ids, study.symbols.index(NOVEL)
