@@ -8,7 +8,7 @@ _ELMAN = [
     ("studies", "the last template is never drawn", "rng.integers(len(TEMPLATES), size=count)",
      "rng.integers(len(TEMPLATES) - 1, size=count)", "every_template"),
     ("studies", "things eat", "NOUN-ANIM VERB-EAT NOUN-FOOD", "NOUN-INANIM VERB-EAT NOUN-FOOD",
-     "sums_of_squares"),
+     "who_does"),
     ("studies", "units go on", "for n in range(len(unit))]", "for n in range(1, len(unit) + 1)]",
      "anew"),
     ("expected", "what came before the unit counts too", "ids[n - place : n + 1]",

@@ -99,6 +99,32 @@ def test_every_sentence_is_of_a_template_and_every_template_gives_some(drawn):
     assert len(WORDS) == 29
 
 
+def test_who_does_what(drawn):
+    """What the templates of the paper's table 4 mean, without them."""
+    humans, aggressors = set("man woman boy girl".split()), set("dragon monster lion".split())
+    animals, food = set("cat mouse dog".split()), set("cookie bread sandwich".split())
+    fragile, things = set("glass plate".split()), set("book rock car".split())
+    animate, inanimate = humans | aggressors | animals, things | food | fragile
+    done = {}
+    for subject, verb, *objects in drawn["sentences"]:
+        done.setdefault(verb, set()).add((subject, *objects))
+    pairs = {
+        "eat": {(a, f) for a in animate for f in food}
+        | {(a, b) for a in aggressors for b in animate},
+        "smash": {(a, f) for a in humans | aggressors for f in fragile},
+        "smell": {(h, i) for h in humans for i in inanimate},
+        "move": {(a, i) for a in animate for i in inanimate} | {(x,) for x in animate | inanimate},
+        "chase": {(a, b) for a in animate for b in animate},
+        "sleep": {(h,) for h in humans},
+    }
+    pairs |= {"like": pairs["chase"], "think": pairs["sleep"], "exist": pairs["sleep"]}
+    pairs |= {"break": pairs["move"] | pairs["smash"], "see": pairs["chase"] | pairs["smell"]}
+    assert set(done) == set(pairs)
+    for verb, some in done.items():
+        assert some <= pairs[verb]
+        assert len(some) > 0.8 * len(pairs[verb])
+
+
 def test_places_begin_anew_with_every_unit(drawn):
     for name, study in STUDIES.items():
         ids, places = stream(study, drawn[name])
@@ -208,8 +234,8 @@ def test_words_are_found_at_peaks_of_the_error():
         before = errors[n - 1] if n else -1
         behind = errors[n + 1] if n + 1 < len(errors) else -1
         assert found[n] == (error > before and error >= behind)
-    # t h e | s e a | d o g: two of three found, one false.
-    assert f1(np.array([1, 0, 0, 1, 1, 0, 0, 0, 0], bool), np.arange(9) % 3 == 0) == 4 / 6
+    # t h e | s e a | d o g: two of three found, two false.
+    assert f1(np.array([1, 0, 0, 1, 1, 1, 0, 0, 0], bool), np.arange(9) % 3 == 0) == 4 / 7
     assert f1(np.zeros(3, bool), np.array([True, False, False])) == 0
 
 
@@ -218,12 +244,14 @@ def test_words_of_a_perfect_network_are_found_in_full():
     task = Elman1990(study="words")
     part = stream(task.reads, task.reads.draw(np.random.default_rng(0), 3))
     starts, targets = part.places[1:] == 0, task.reads.code[part.ids[1:]]
-    starts &= np.append(part.places[2:] > 0, True)  # of two in a row it is the first that peaks
     outputs = targets + np.eye(5)[0] * starts[:, None]
     found = task.figures(Part(part, dict.fromkeys((LAST, LIKELY), targets)), outputs)
-    wanted = 2 * starts.sum() / (starts.sum() + (part.places[1:] == 0).sum())
+    hidden = starts[1:] & starts[:-1]  # behind a word of one letter, whose error is as high
+    assert hidden.any()
+    right = starts.sum() - hidden.sum()
+    wanted = 2 * right / (right + starts.sum())
     assert found["F1 of words found at peaks of the error"] == pytest.approx(wanted)
-    share = (part.places[1:] == 0).mean()
+    share = starts.mean()
     assert found["F1 of words found at every letter"] == pytest.approx(2 * share / (1 + share))
 
 
