@@ -669,6 +669,7 @@ def every_fault() -> list[Fault]:
     from tasks.caption_mutants import CAPTION
     from tasks.classifying_mutants import CLASSIFYING
     from tasks.controlled_mutants import CONTROLLED
+    from tasks.elman1990_mutants import ELMAN
     from tasks.forecast_mutants import FORECAST
     from tasks.labelling_mutants import LABELLING
     from tasks.music_mutants import MUSIC
@@ -679,7 +680,8 @@ def every_fault() -> list[Fault]:
     from train.training_mutants import TRAIN
 
     writing = (*CAPTION, *PROGRAM, *TRANSLATING, *WRITING)
-    tasks = (*CLASSIFYING, *CONTROLLED, *FORECAST, *LABELLING, *MUSIC, *SPEECH, *writing)
+    others = (*ELMAN, *MUSIC, *SPEECH)
+    tasks = (*CLASSIFYING, *CONTROLLED, *FORECAST, *LABELLING, *others, *writing)
     mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *TRAIN, *tasks)
     return [*FAULTS, *(Fault(*mutant) for mutant in mutants)]
 

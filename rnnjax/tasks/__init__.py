@@ -82,6 +82,7 @@ TASKS = _Tasks(
     caption="caption:Caption",
     speech="speech:Speech",
     music="music:Music",
+    elman1990="elman1990:Elman1990",
     parity="controlled.regular:Parity",
     even_pairs="controlled.regular:EvenPairs",
     cycle_navigation="controlled.regular:CycleNavigation",
