@@ -18,11 +18,11 @@ from rnnjax.tasks.controlled._base import Controlled
 from rnnjax.train import NonFiniteError, checkpoints, load_run, run_task
 
 pytestmark = pytest.mark.optimised  # runs are compared
-# Of tasks that differ in their data alone (test_controlled.py, test_writing.py) some of each kind
-# of answers; the others when there is time.
+# Of tasks that differ in their data alone (test_controlled.py, test_writing.py, test_classify.py)
+# some of each kind of answers; the others when there is time.
 ALIKE = {name for name, kind in TASKS.items() if issubclass(kind, Controlled)}
 ALIKE -= {"parity", "anbn", "multiplication"}
-ALIKE |= {"dates", "reverse", "pronounce", "program", "dialogue", "summarise"}
+ALIKE |= {"dates", "reverse", "pronounce", "program", "dialogue", "summarise", "classify-digits"}
 WHOLE = [pytest.param(n, marks=pytest.mark.slow) if n in ALIKE else n for n in TASKS]
 PNG = b"\x89PNG"
 
