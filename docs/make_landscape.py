@@ -279,7 +279,7 @@ def cliff() -> list[str]:
     for n, (name, path) in enumerate(paths.items()):
         axes = figure.add_subplot(2, 2, n + 1, projection="3d")
         see.plot_cliff(axes, surface, {name: path})
-        axes.view_init(elev=40, azim=-120)
+        axes.view_init(elev=30, azim=35)
         axes = figure.add_subplot(2, 2, n + 3)
         see.plot_cliff(axes, surface, {name: path})
     figure.savefig(RESULTS / "cliff.png", dpi=110)
@@ -305,21 +305,22 @@ def cliff() -> list[str]:
         "Bengio, 2013, figure 6; Goodfellow, Bengio & Courville, 2016, figure 10.17). Gradient",
         f"descent at rate {RATE} from w = {float(BEGIN['w']):g}, b = {float(BEGIN['b']):g}:",
         "",
-        "| | largest gradient | longest step | loss after it | loss at the end |",
+        "| | largest gradient | longest step | ends at w, b | loss of the last 20, median |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for name, path in paths.items():
         moves = np.hypot(np.diff(path.params["w"]), np.diff(path.params["b"]))
-        k = int(path.norm[:-1].argmax())
+        w, b = path.params["w"][-1], path.params["b"][-1]
         lines.append(
-            f"| {name} | {path.norm[k]:.3g} | {moves.max():.3g} | {path.loss[k + 1]:.3g} | "
-            f"{path.loss[-1]:.3g} |"
+            f"| {name} | {path.norm[:-1].max():.3g} | {moves.max():.3g} | {w:.2f}, {b:.2f} | "
+            f"{np.median(path.loss[-20:]):.3g} |"
         )
     lines += [
         "",
         "![the cliff](cliff.png)",
         "",
-        "Above the surface, below its contours. What leaves the picture is not drawn.",
+        "Above the surface, below its contours. Without clipping, one step at the foot of the wall",
+        "throws the unit out of the picture; the clipped path stays there.",
         "",
         "# Slices of a loss",
         "",

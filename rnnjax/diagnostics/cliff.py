@@ -21,7 +21,9 @@ START, TARGET = 0.5, 0.7
 UNIT = Cell(
     name="one unit",
     init=lambda key, x_spec: {"w": jnp.array(1.0), "b": jnp.array(0.0)},
-    initial_state=lambda params, batch=(), *, key=None: jnp.full(batch, START, params["w"].dtype),
+    initial_state=lambda params, batch_shape=(), *, key=None: jnp.full(
+        batch_shape, START, params["w"].dtype
+    ),
     step=lambda params, x, none: (
         (new := params["w"] * jax.nn.sigmoid(x) + params["b"]),
         jax.nn.sigmoid(new),
@@ -96,8 +98,8 @@ def cliff(w: Any = None, b: Any = None, *, steps: int = 50) -> Cliff:
       Pascanu, Mikolov & Bengio, On the Difficulty of Training Recurrent Neural Networks, ICML 2013,
       arXiv:1211.5063, figure 6; Goodfellow, Bengio & Courville, Deep Learning, 2016, figure 10.17.
     """
-    w = np.linspace(4, 6.5, 101) if w is None else np.asarray(w, float)
-    b = np.linspace(-3.2, -1.6, 101) if b is None else np.asarray(b, float)
+    w = np.linspace(4, 6.5, 201) if w is None else np.asarray(w, float)
+    b = np.linspace(-3.2, -1.6, 201) if b is None else np.asarray(b, float)
     zero, one = jnp.array(0.0), jnp.array(1.0)
     directions = {"w": one, "b": zero}, {"w": zero, "b": one}
     found = loss_slice(
@@ -119,7 +121,7 @@ def plot_cliff(axes: Any, surface: Cliff, paths: Mapping[str, Descent]) -> None:
     if solid:
         w, b = np.meshgrid(surface.w, surface.b, indexing="ij")
         axes.plot_surface(
-            w, b, surface.loss, cmap="gray", alpha=0.6, rcount=60, ccount=60, linewidth=0
+            w, b, surface.loss, cmap="gray", alpha=0.6, rcount=120, ccount=120, linewidth=0
         )
         axes.set_zlabel("loss")
     else:
@@ -127,10 +129,11 @@ def plot_cliff(axes: Any, surface: Cliff, paths: Mapping[str, Descent]) -> None:
         axes.figure.colorbar(levels, ax=axes, label="loss")
     for name, path, line, mark in styled(paths):
         w, b = path.params["w"], path.params["b"]
-        # What is thrown off the picture leaves it, and comes back.
-        inside = (w >= surface.w.min()) & (w <= surface.w.max())
-        inside &= (b >= surface.b.min()) & (b <= surface.b.max())
-        where = [np.where(inside, a, np.nan) for a in ((w, b, path.loss) if solid else (w, b))]
+        where = [w, b]
+        if solid:  # which has no edges that cut what is thrown beyond them
+            inside = (w >= surface.w.min()) & (w <= surface.w.max())
+            inside &= (b >= surface.b.min()) & (b <= surface.b.max())
+            where = [np.where(inside, a, np.nan) for a in (w, b, path.loss)]
         axes.plot(*where, line, marker=mark, markersize=4, linewidth=1.2, zorder=10, label=name)
     if not solid:
         axes.set_xlim(surface.w.min(), surface.w.max())

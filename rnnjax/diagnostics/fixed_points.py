@@ -153,7 +153,7 @@ def fixed_points(
     values, vectors = np.linalg.eig(jacobians.astype(float))
     by_size = np.argsort(-np.abs(values), axis=1)
     unstable = (np.abs(values) > 1 + MARGIN).sum(axis=1)
-    found = FixedPoints(
+    found: Any = FixedPoints(
         points=points,
         states=(),
         q=q,
@@ -168,8 +168,9 @@ def fixed_points(
     )
     order = np.lexsort((q, -counts, unstable, ~found.fixed))
     found = FixedPoints(*(a[order] if isinstance(a, np.ndarray) else a for a in found))
-    held = _row(starts, kept[order])  # what does not move is as the start has it
-    return found._replace(states=as_vector(cell, params, held, select)[1](found.points))
+    # What does not move is as the start has it.
+    _, restore, _ = as_vector(cell, params, _row(starts, kept[order]), select)
+    return found._replace(states=restore(jnp.asarray(found.points)))
 
 
 def _row(tree: PyTree, which: int | np.ndarray) -> PyTree:
@@ -218,7 +219,8 @@ def _lowest(step: Callable[[State], Any], steps: int, start: State) -> tuple[Arr
         least = jnp.finfo(v.dtype).eps
         return v, r, jnp.where(gains, jnp.maximum(damping / 8, least), damping * 8), n + 1
 
-    v, r, *_ = jax.lax.while_loop(going, better, (v, residual(v), jnp.asarray(FIRST, v.dtype), 0))
+    begin = v, residual(v), jnp.asarray(FIRST, v.dtype), jnp.asarray(0)
+    v, r, *_ = jax.lax.while_loop(going, better, begin)
     return v, r @ r / 2
 
 

@@ -79,9 +79,9 @@ def memory(
             "rows: expected these axes, and one of features"
         )
     wanted = wanted.reshape(*real.shape, -1)
-    lags = range(natural("lags", lags, least=1)) if isinstance(lags, int) else lags
-    lags = np.array([natural("lags", lag) for lag in lags])
-    first = lags.max()  # the same steps for every lag
+    those = range(natural("lags", lags, least=1)) if isinstance(lags, int) else lags
+    those = np.array([natural("lags", lag) for lag in those])
+    first = those.max()  # the same steps for every lag
     middle = first + (len(states) - first) // 2
     size = states.shape[-1]
     parts = slice(first, middle), slice(middle, None)
@@ -93,14 +93,14 @@ def memory(
     fitted, judged = (
         (
             states[part][real[part]],
-            np.stack([np.roll(wanted, lag, axis=0)[part][real[part]] for lag in lags], axis=1),
+            np.stack([np.roll(wanted, lag, axis=0)[part][real[part]] for lag in those], axis=1),
         )
         for part in parts
     )
     readout = _ridge(*fitted, non_negative("ridge", ridge))
     found = np.einsum("nh,hld->nld", judged[0], readout)
     shares = _correlation(found, judged[1]) ** 2
-    return Memory(lags, shares, shares.sum(axis=0))
+    return Memory(those, shares, shares.sum(axis=0))
 
 
 def _ridge(states: np.ndarray, wanted: np.ndarray, ridge: float) -> np.ndarray:

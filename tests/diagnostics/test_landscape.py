@@ -133,7 +133,8 @@ def test_pictures_show_what_stays_in_sight(kind):
     stays, leaves = axes.lines
     first = lambda line: np.asarray(line.get_data_3d()[0] if kind else line.get_xdata())  # noqa: E731
     np.testing.assert_allclose(first(stays), path.params["w"])
-    assert np.isnan(first(leaves)[1])
+    assert np.isnan(first(leaves)[1]) if kind else first(leaves)[1] == 9
+    assert kind or axes.get_xlim() == (4, 6)
     assert stays.get_marker() != leaves.get_marker()
 
 
