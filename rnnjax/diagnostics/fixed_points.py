@@ -153,7 +153,7 @@ def fixed_points(
     values, vectors = np.linalg.eig(jacobians.astype(float))
     by_size = np.argsort(-np.abs(values), axis=1)
     unstable = (np.abs(values) > 1 + MARGIN).sum(axis=1)
-    found: Any = FixedPoints(
+    found = FixedPoints(
         points=points,
         states=(),
         q=q,
@@ -167,7 +167,8 @@ def fixed_points(
         lost=int(count),
     )
     order = np.lexsort((q, -counts, unstable, ~found.fixed))
-    found = FixedPoints(*(a[order] if isinstance(a, np.ndarray) else a for a in found))
+    sorted_: list[Any] = [a[order] if isinstance(a, np.ndarray) else a for a in found]
+    found = FixedPoints(*sorted_)
     # What does not move is as the start has it.
     _, restore, _ = as_vector(cell, params, _row(starts, kept[order]), select)
     return found._replace(states=restore(jnp.asarray(found.points)))
