@@ -167,8 +167,8 @@ def fixed_points(
         lost=int(count),
     )
     order = np.lexsort((q, -counts, unstable, ~found.fixed))
-    sorted_: list[Any] = [a[order] if isinstance(a, np.ndarray) else a for a in found]
-    found = FixedPoints(*sorted_)
+    ordered: list[Any] = [a[order] if isinstance(a, np.ndarray) else a for a in found]
+    found = FixedPoints(*ordered)
     # What does not move is as the start has it.
     _, restore, _ = as_vector(cell, params, _row(starts, kept[order]), select)
     return found._replace(states=restore(jnp.asarray(found.points)))
