@@ -13,7 +13,7 @@ _FAULTS = [
      "linear or within"),
     ("fixed_points", "an eigenvalue near 1 is a line", "<= radius)).sum() >= 2",
      "<= radius)).sum() >= 0", "line"),
-    ("fixed_points", "neighbours on any side", ">= ALONG * far", ">= 0 * far", "alone"),
+    ("fixed_points", "neighbours on any side", ">= ALONG * far", ">= 0 * far", "another_direction"),
     ("fixed_points", "slow points are fixed", "fixed=q <= tolerance", "fixed=q <= slow",
      "slow_points"),
     ("fixed_points", "nothing is far", "> FAR * max(", "> 99 * max(", "outlier"),

@@ -122,6 +122,20 @@ def test_a_plane_that_turns_onto_itself_is_recognised():
     assert fixed_points(cell, params, NOTHING, starts).line.mean() > 0.9
 
 
+def test_neighbours_in_another_direction_make_no_line():
+    """An eigenvalue of 0.98 one way; the other way there are points close by, apart from it."""
+
+    def step(h):
+        along, across = jnp.split(h, 2, -1)
+        return jnp.concatenate([0.98 * along, across + jnp.sin(40 * across) / 80], -1)
+
+    starts = rng.uniform(-1, 1, (100, 2)).astype(np.float32)
+    found = fixed_points(by_hand(step, (2,)), (), None, starts)
+    near = np.abs(found.points[:, 1:] - found.points[:, 1]) < 0.1
+    assert (near.sum(axis=0) >= 3).mean() > 0.8  # itself and two more
+    assert not found.line.any()
+
+
 @pytest.mark.parametrize(("gap", "fixed"), [(0.0, True), (1e-3, False), (0.1, None)])
 def test_slow_points_lie_between_the_tolerances(gap, fixed):
     """h' = h + h² + gap moves least at 0, by the gap: q = gap² / 2."""
