@@ -118,8 +118,8 @@ def fixed_points(
       >>> cell = rnnjax.elman(1)
       >>> params = cell.init(jax.random.key(0), 1)._replace(w_h=jnp.array([[2.0]]))
       >>> found = fixed_points(cell, params, jnp.zeros(1), jnp.linspace(-1, 1, 50)[:, None])
-      >>> print(sorted(found.points[:, 0].round(3).tolist()), found.unstable)
-      [-0.958, 0.0, 0.958] [0 0 1]
+      >>> print(abs(found.points[:, 0]).round(3), found.unstable)
+      [0.958 0.958 0.   ] [0 0 1]
 
     Reference:
       Sussillo & Barak, Opening the Black Box: Low-Dimensional Dynamics in High-Dimensional

@@ -2,7 +2,7 @@
 
 _FAULTS = [
     ("fixed_points", "steps uphill are taken", "gains = r_there @ r_there < r @ r",
-     "gains = r_there @ r_there < 9 * (r @ r)", "slow_points"),
+     "gains = r_there @ r_there < 9 * (r @ r)", "uphill"),
     ("fixed_points", "of the wrong matrix", "J = jax.jacfwd(residual)(v)",
      "J = jax.jacfwd(residual)(v).T", "linear or any_cell"),
     ("fixed_points", "the Jacobian is that of the residual", "jax.jacfwd(step(start)[1])(v)",

@@ -159,6 +159,14 @@ def test_what_is_far_from_all_starts_is_an_outlier():
     assert fixed_points(cell, (), None, starts + 10).outlier.tolist() == [False]
 
 
+def test_steps_that_lead_uphill_are_shortened():
+    """F(h) - h = arctan h, of which Newton's steps from beyond 1.39 lead ever farther away."""
+    cell = by_hand(lambda h: h + jnp.arctan(h), (1,))
+    found = fixed_points(cell, (), None, np.array([[2], [3], [-4], [5]], np.float32))
+    np.testing.assert_allclose(found.points, [[0]], atol=1e-5)
+    assert (found.starts, found.lost) == ([4], 0)
+
+
 def test_what_is_not_finite_leads_nowhere():
     cell = by_hand(lambda h: jnp.log(h), (1,))
     found = fixed_points(cell, (), None, -np.ones((3, 1), np.float32))
@@ -245,7 +253,7 @@ def test_a_trained_network_of_three_bits_has_a_cube_of_attractors(monkeypatch):
     assert found.stable.sum() == 8
     bits = found.points[found.stable] @ params["readout"].w + params["readout"].b
     assert len(np.unique(np.sign(bits), axis=0)) == 8
-    np.testing.assert_allclose(np.abs(bits), 1, atol=0.2)
+    assert (np.abs(bits) > 0.5).all()  # every bit is decided
 
 
 @pytest.mark.parametrize("kind", [None, "3d"])
