@@ -1,0 +1,34 @@
+"""Floor 4: seeing what a recurrence does: gradients through time, Jacobians, pictures of them."""
+
+from rnnjax.diagnostics._state import as_vector as as_vector
+from rnnjax.diagnostics.cliff import Cliff as Cliff
+from rnnjax.diagnostics.cliff import cliff as cliff
+from rnnjax.diagnostics.cliff import cliff_loss as cliff_loss
+from rnnjax.diagnostics.cliff import plot_cliff as plot_cliff
+from rnnjax.diagnostics.fixed_points import FixedPoints as FixedPoints
+from rnnjax.diagnostics.fixed_points import fixed_points as fixed_points
+from rnnjax.diagnostics.fixed_points import plot_fixed_points as plot_fixed_points
+from rnnjax.diagnostics.gates import GateStatistics as GateStatistics
+from rnnjax.diagnostics.gates import gate_statistics as gate_statistics
+from rnnjax.diagnostics.gates import gates as gates
+from rnnjax.diagnostics.gates import plot_gate_histogram as plot_gate_histogram
+from rnnjax.diagnostics.gates import plot_gate_statistics as plot_gate_statistics
+from rnnjax.diagnostics.gates import plot_gates as plot_gates
+from rnnjax.diagnostics.gates import plot_time_constants as plot_time_constants
+from rnnjax.diagnostics.gates import time_constants as time_constants
+from rnnjax.diagnostics.landscape import Descent as Descent
+from rnnjax.diagnostics.landscape import Slice as Slice
+from rnnjax.diagnostics.landscape import descent as descent
+from rnnjax.diagnostics.landscape import loss_slice as loss_slice
+from rnnjax.diagnostics.landscape import plot_loss_slice as plot_loss_slice
+from rnnjax.diagnostics.landscape import random_direction as random_direction
+from rnnjax.diagnostics.memory import Memory as Memory
+from rnnjax.diagnostics.memory import memory as memory
+from rnnjax.diagnostics.memory import plot_memory as plot_memory
+from rnnjax.diagnostics.states import Trajectory as Trajectory
+from rnnjax.diagnostics.states import UnitStatistics as UnitStatistics
+from rnnjax.diagnostics.states import plot_state_norms as plot_state_norms
+from rnnjax.diagnostics.states import plot_unit_statistics as plot_unit_statistics
+from rnnjax.diagnostics.states import state_norms as state_norms
+from rnnjax.diagnostics.states import trajectory as trajectory
+from rnnjax.diagnostics.states import unit_statistics as unit_statistics
