@@ -32,6 +32,7 @@ FLOORS = {
     "decoding": 3,
     "layers": 3,
     "sequences": 3,
+    "diagnostics": 4,
     "train": 4,
     "tasks": 5,
     "testing": 4,
