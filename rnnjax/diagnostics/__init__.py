@@ -1,3 +1,35 @@
 """Floor 4: seeing what a recurrence does: gradients through time, Jacobians, pictures of them."""
 
 from rnnjax.diagnostics._state import as_vector as as_vector
+from rnnjax.diagnostics.compare import Compared as Compared
+from rnnjax.diagnostics.compare import compare as compare
+from rnnjax.diagnostics.compare import plot_compare as plot_compare
+from rnnjax.diagnostics.gradients import GradientFlow as GradientFlow
+from rnnjax.diagnostics.gradients import gradient_flow as gradient_flow
+from rnnjax.diagnostics.gradients import plot_gradient_flow as plot_gradient_flow
+from rnnjax.diagnostics.gradients import plot_gradient_pairs as plot_gradient_pairs
+from rnnjax.diagnostics.jacobians import JacobianProducts as JacobianProducts
+from rnnjax.diagnostics.jacobians import Operator as Operator
+from rnnjax.diagnostics.jacobians import input_jacobian as input_jacobian
+from rnnjax.diagnostics.jacobians import jacobian_operator as jacobian_operator
+from rnnjax.diagnostics.jacobians import jacobian_products as jacobian_products
+from rnnjax.diagnostics.jacobians import plot_jacobian_products as plot_jacobian_products
+from rnnjax.diagnostics.jacobians import step_jacobian as step_jacobian
+from rnnjax.diagnostics.lyapunov import lyapunov_exponents as lyapunov_exponents
+from rnnjax.diagnostics.lyapunov import plot_lyapunov as plot_lyapunov
+from rnnjax.diagnostics.terms import gradient_share as gradient_share
+from rnnjax.diagnostics.terms import gradient_terms as gradient_terms
+from rnnjax.diagnostics.terms import plot_gradient_share as plot_gradient_share
+from rnnjax.diagnostics.terms import plot_gradient_terms as plot_gradient_terms
+from rnnjax.diagnostics.training import LossGradients as LossGradients
+from rnnjax.diagnostics.training import draw_gradients as draw_gradients
+from rnnjax.diagnostics.training import gradient_record as gradient_record
+from rnnjax.diagnostics.training import loss_gradients as loss_gradients
+from rnnjax.diagnostics.training import plot_gradient_groups as plot_gradient_groups
+from rnnjax.diagnostics.training import plot_gradient_records as plot_gradient_records
+from rnnjax.diagnostics.training import plot_loss_gradients as plot_loss_gradients
+from rnnjax.diagnostics.weights import RecurrentNorms as RecurrentNorms
+from rnnjax.diagnostics.weights import plot_power_norms as plot_power_norms
+from rnnjax.diagnostics.weights import plot_recurrent_norms as plot_recurrent_norms
+from rnnjax.diagnostics.weights import power_norms as power_norms
+from rnnjax.diagnostics.weights import recurrent_norms as recurrent_norms

@@ -111,8 +111,9 @@ def test_the_command_line_trains_evaluates_asks_and_inspects(ran, tmp_path, caps
     assert (tmp_path / "picture.png").read_bytes().startswith(PNG)
     assert main(["predict", result.example, *run]) == 0
     assert capsys.readouterr().out.endswith(f"{result.sample}\n")
-    assert main(["inspect", *run]) == 0
+    assert main(["inspect", *run, "--gradients"]) == 0
     assert task.name in capsys.readouterr().out
+    assert (result.folder / "gradients.png").read_bytes().startswith(PNG)
 
 
 def test_bad_input_is_an_error_of_one_line(ran, tmp_path, capsys, monkeypatch):
