@@ -63,9 +63,8 @@ def found() -> dict[str, Any]:
     xs, targets = task.draw(jax.random.key(1), 32)
     cells = {}
     for name, one in trained.items():
-        init = model(name).init(jax.random.key(SEED), 2)
         each: dict[str, Any] = {"losses": one.losses}
-        for side, params in (("before", init), ("after", one.params)):
+        for side, params in zip(("before", "after"), one.params, strict=True):
             flow: GradientFlow = getattr(one, side)
             cell, state = getattr(rnnjax, name)(H), None
             products = jacobian_products(cell, params["rnn"], state, xs[:, :1])
@@ -188,50 +187,49 @@ def page(stored: dict[str, Any]) -> str:
             figures += [f"{share[25]:.0%}", f"{one[side]['exponents'][0]:+.3f}"]
         rows.append(f"| `{name}` | {' | '.join(figures)} |")
     half = ["lag 25", f"lag {T}", "above 25", "λ₁"]
-    return "\n".join([
-        "# Gradients through time, before training and after",
-        "",
-        f"Five cells of {H} units learn to add two marked numbers of {T} (`rnnjax train adding`),",
-        f"{STEPS} steps of Adam at 0.003, batches of 32, gradient norm clipped at 1, seed {SEED},",
-        "nothing tuned for any of them; `python docs/make_diagnostics.py`, "
-        f"{stored['seconds']} s on",
-        f"{stored['machine']}. What was found is in gradients.json. The mean answer misses by 1/6",
-        "in the square.",
-        "",
-        "The gradient of the error after the last step with respect to the state n steps before,",
-        "relative to n = 1; the share of the gradient of the recurrent cell's parameters that comes",
-        "from more than 25 steps back, along the gradient itself; and the largest Lyapunov exponent,",
-        "in nats a step.",
-        "",
-        "| | loss | | before training | | | | after | | | |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        f"| | before | after | {' | '.join([*half, *half])} |",
-        *rows,
-        "",
-        "![Gradient against lag](gradients.png)",
-        "",
-        "Singular values of ∂h_T/∂h_{T-n} of one sequence: all in grey, and the largest, the median",
-        "and the least. What lies in the grey band is rounding of float32.",
-        "",
-        "![Singular values of products of Jacobians](gradients_jacobians.png)",
-        "",
-        "Left, what the recurrence would do if it were linear: the norm of Wⁿ for one matrix of",
-        "normal numbers, scaled to three spectral radii, and for an orthogonal one. Right, the",
-        "Lyapunov exponents that training ended with.",
-        "",
-        "![Powers of a matrix, and Lyapunov exponents](gradients_powers.png)",
-        "",
-        "Left, where the gradient comes from; right, every error and every state of an untrained",
-        "`elman`, where a reset (crosses) lets nothing pass.",
-        "",
-        "![Shares of the gradient, and all pairs](gradients_terms.png)",
-        "",
-        "What is to be read in `rnnjax.diagnostics`: `compare`, `gradient_flow`, `gradient_terms`,",
-        "`jacobian_products`, `lyapunov_exponents`, `power_norms`, each with a `plot_` of its name.",
-        "`rnnjax train TASK --gradients-every 100` records the same for any task while it trains, and",
-        "`rnnjax inspect --run RUN --gradients` draws it of a stored run.",
-        "",
-    ])  # fmt: skip
+    text = PAGE.format(**stored, T=T, H=H, STEPS=STEPS, SEED=SEED, half=" | ".join([*half, *half]))
+    return text.replace("ROWS", "\n".join(rows))
+
+
+PAGE = """# Gradients through time, before training and after
+
+Five cells of {H} units learn to add two marked numbers of {T} (`rnnjax train adding`): {STEPS}
+steps of Adam at 0.003, batches of 32, gradient norm clipped at 1, seed {SEED}, nothing tuned for
+any of them; `python docs/make_diagnostics.py`, {seconds} s on {machine}.
+What was found is in gradients.json. The mean answer misses by 1/6 in the square.
+
+The gradient of the error after the last step with respect to the state n steps before, relative to
+n = 1; the share of the gradient of the recurrent cell's parameters that comes from more than 25
+steps back, along the gradient itself; and the largest Lyapunov exponent, in nats a step.
+
+| | loss | | before training | | | | after | | | |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| | before | after | {half} |
+ROWS
+
+![Gradient against lag](gradients.png)
+
+Singular values of ∂h_T/∂h_(T-n) of one sequence: all in grey, and the largest, the median and the
+least. What lies in the grey band is rounding of float32.
+
+![Singular values of products of Jacobians](gradients_jacobians.png)
+
+Left, what the recurrence would do if it were linear: the norm of Wⁿ for one matrix of normal
+numbers, scaled to three spectral radii, and for an orthogonal one. Right, the Lyapunov exponents
+that training ended with.
+
+![Powers of a matrix, and Lyapunov exponents](gradients_powers.png)
+
+Left, where the gradient comes from; right, every error and every state of an untrained `elman`,
+where a reset (crosses) lets nothing pass.
+
+![Shares of the gradient, and all pairs](gradients_terms.png)
+
+They are made by `compare`, `gradient_flow`, `gradient_terms`, `jacobian_products`,
+`lyapunov_exponents` and `power_norms` of `rnnjax.diagnostics`, each with a `plot_` of its name.
+`rnnjax train TASK --gradients-every 100` records the gradients of any task while it trains, and
+`rnnjax inspect --run RUN --gradients` draws those of a stored run.
+"""
 
 
 def main() -> None:

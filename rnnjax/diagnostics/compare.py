@@ -25,13 +25,13 @@ class Compared(NamedTuple):
       before: the gradients with the parameters that were drawn.
       after: those with the parameters that training ended in, for the same sequences.
       losses: the loss of these sequences, before and after.
-      params: the parameters that training ended in.
+      params: the parameters, before and after.
     """
 
     before: GradientFlow
     after: GradientFlow
     losses: tuple[float, float]
-    params: Params
+    params: tuple[Params, Params]
 
 
 def compare(
@@ -112,10 +112,9 @@ def compare(
         params = cell.init(init_key, _spec(cell, xs))
         state = init_train_state(params, rule, run_key)
         state = fit(make_train_step(value, rule), state, source, steps=steps, unit=name)
-        before, after = (
-            float(value(p, (), (xs, targets), None)[0]) for p in (params, state.params)
-        )
-        found[name] = Compared(flow(params), flow(state.params), (before, after), state.params)
+        both = params, state.params
+        before, after = (float(value(p, (), (xs, targets), None)[0]) for p in both)
+        found[name] = Compared(flow(params), flow(state.params), (before, after), both)
     return found
 
 

@@ -5,7 +5,8 @@ _FAULTS = [
      "jnp.concatenate([row.real, row.real], -1)", "vectors", "names_say or back"),
     ("_state", "what is selected is all", "any(below(path, at) for at in paths)\n\n\ndef as",
      "True\n\n\ndef as", "vectors", "selected"),
-    ("_steps", "a tap behind its step", "        return state, jax.tree.map(lambda leaf: leaf[0], y)",
+    ("_steps", "a tap behind its step",
+     "        return state, jax.tree.map(lambda leaf: leaf[0], y)",
      "        state = units.write(state, units.read(state) + tap) if units else state\n"
      "        return state, jax.tree.map(lambda leaf: leaf[0], y)", "gradient_flow", "linear"),
     ("_steps", "resets not heard", '"resets": reset}', '"resets": None}', "gradient_flow",
