@@ -210,7 +210,7 @@ ROWS
 ![Gradient against lag](gradients.png)
 
 Singular values of ∂h_T/∂h_(T-n) of one sequence: all in grey, and the largest, the median and the
-least. What lies in the grey band is rounding of float32.
+least. What lies below the grey line is rounding of float32.
 
 ![Singular values of products of Jacobians](gradients_jacobians.png)
 

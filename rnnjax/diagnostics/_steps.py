@@ -68,9 +68,9 @@ def steps_of(
     if resets is not None:
         resets = resets if valid is None else resets & valid
         resets = reversed_resets(resets, valid) if reverse else resets
-    rows = (xs, valid, resets)
-    rows = jax.tree.map(lambda leaf: leaf[::-1], rows) if reverse else rows
-    return Steps(*rows, time, batch)
+    if reverse:
+        xs, valid, resets = jax.tree.map(lambda leaf: leaf[::-1], (xs, valid, resets))
+    return Steps(xs, valid, resets, time, batch)
 
 
 def run(
@@ -103,11 +103,9 @@ def run(
         (x, valid, reset), tap, here = inputs
         if units is not None and tap is not None:
             state = units.write(state, units.read(state) + tap)
-        options = {"mask": valid, "resets": reset}
-        options = {name: None if flag is None else flag[None] for name, flag in options.items()}
-        x = jax.tree.map(lambda leaf: leaf[None], x)
+        x, mask, resets = jax.tree.map(lambda leaf: leaf[None], (x, valid, reset))
         here = params if copies is None else params(here)
-        state, y = unroll(cell, here, state, x, length=1, **options)
+        state, y = unroll(cell, here, state, x, length=1, mask=mask, resets=resets)
         return state, jax.tree.map(lambda leaf: leaf[0], y)
 
     inputs = ((steps.xs, steps.valid, steps.resets), taps, copies)

@@ -100,7 +100,7 @@ def compare(
         require_cell(f"cells: {name}", cell)
         rule = optimizer("adam", learning_rate, clip_norm)
 
-        def value(params: Params, carried: Any, batch: Any, key: Array, cell: Cell = cell) -> Any:
+        def value(params: Params, carried: Any, batch: Any, key: Any, cell: Cell = cell) -> Any:
             state = None if key is None else cell.initial_state(params, (batch_size,), key=key)
             return loss(unroll(cell, params, state, batch[0])[1], batch[1]), (carried, {})
 
@@ -111,7 +111,7 @@ def compare(
 
         params = cell.init(init_key, _spec(cell, xs))
         state = init_train_state(params, rule, run_key)
-        state = fit(make_train_step(value, rule), state, source, steps=steps, unit=name)
+        state = fit(make_train_step(value, rule), state, source, steps=steps)
         both = params, state.params
         before, after = (float(value(p, (), (xs, targets), None)[0]) for p in both)
         found[name] = Compared(flow(params), flow(state.params), (before, after), both)

@@ -57,9 +57,9 @@ class GradientFlow(NamedTuple):
 
 def mean_by_lag(lags: Array, values: Array) -> np.ndarray:
     """The mean of values at lags 1, 2, ..; those of lag 0 do not count."""
-    lags, values = np.asarray(lags).ravel(), np.asarray(values, np.float64).ravel()
+    places, weights = np.asarray(lags).ravel(), np.asarray(values, np.float64).ravel()
     with np.errstate(invalid="ignore"):
-        return (np.bincount(lags, values) / np.bincount(lags))[1:]
+        return (np.bincount(places, weights) / np.bincount(places))[1:]
 
 
 def gradient_flow(

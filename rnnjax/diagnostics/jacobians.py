@@ -268,7 +268,7 @@ def forward(cell: Cell) -> Iterator[None]:
 
 
 def plot_jacobian_products(axes: Any, found: JacobianProducts, *, row: int = 0) -> None:
-    """Draws all singular values of the products against lag: the largest, the median, the least.
+    """Draws the singular values of the products against lag, and below what they are rounding.
 
     Args:
       axes: matplotlib's axes to draw on.
@@ -284,7 +284,7 @@ def plot_jacobian_products(axes: Any, found: JacobianProducts, *, row: int = 0) 
     axes.semilogy(lags, np.median(values, -1), "--", color="tab:blue", label="median")
     axes.semilogy(lags, shown[:, -1], ":", color="tab:red", label="least")
     rounding = values[:, 0] * np.finfo(values.dtype).eps
-    axes.fill_between(lags, rounding, shown.min(initial=np.inf, where=shown > 0), color="0.93")
+    axes.semilogy(lags, rounding, "-.", color="0.5", linewidth=0.8, label="rounding")
     axes.set_xlabel("lag n, steps")
     axes.set_ylabel("singular values of ∂h_T/∂h_{T-n}")
     axes.grid(alpha=0.3)

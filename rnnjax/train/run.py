@@ -243,12 +243,8 @@ def _compared(task: Task, out: str | pathlib.Path | None, meta: Meta) -> pathlib
             "new run with them"
         )
     here, there = ({**m["config"], **m["versions"]} for m in (meta, stored))
-    free = {
-        *task.paths(),
-        "keep",
-        "checkpoint_every",
-        "gradients_every",
-    }  # what no parameter depends on
+    # What no parameter depends on.
+    free = {*task.paths(), "keep", "checkpoint_every", "gradients_every"}
     for name in sorted(here.keys() - free):
         if here[name] != there.get(name):
             warnings.warn(

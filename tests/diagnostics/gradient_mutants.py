@@ -9,7 +9,8 @@ _FAULTS = [
      "        return state, jax.tree.map(lambda leaf: leaf[0], y)",
      "        state = units.write(state, units.read(state) + tap) if units else state\n"
      "        return state, jax.tree.map(lambda leaf: leaf[0], y)", "gradient_flow", "linear"),
-    ("_steps", "resets not heard", '"resets": reset}', '"resets": None}', "gradient_flow",
+    ("_steps", "resets not heard", "resets=resets)\n        return", "resets=None)\n        return",
+     "gradient_flow",
      "finite"),
     ("_steps", "the last step is the last of all", "return self.real & (following == 0)",
      "return jnp.zeros_like(self.real).at[-1].set(True)", "loss_gradients", "last_state"),

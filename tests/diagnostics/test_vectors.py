@@ -7,6 +7,7 @@ import pytest
 from oracles import assert_bitwise
 
 import rnnjax
+from rnnjax import attention
 from rnnjax.diagnostics import as_vector, gradient_flow, step_jacobian
 
 H, D, B = 3, 2, 4
@@ -40,7 +41,7 @@ CELLS = {
     "stack": (rnnjax.stack(low=rnnjax.lstm(H), high=rnnjax.gru(H)), 3 * H),
     "noise": (rnnjax.recurrent_dropout(rnnjax.gru(H), 0.5), H),
     "counter": (rnnjax.clockwork(4), 4),
-    "attention": (rnnjax.attend(rnnjax.lstm(H)), 2 * H + D),
+    "attention": (rnnjax.attend(rnnjax.lstm(H), D, attention.additive(2)), 2 * H + D),
     "complex": (rnnjax.lru(H), 2 * H),
     "dict": (dict_cell(), 2 + 4 + 4),
 }
@@ -51,7 +52,8 @@ def reached(name, batch=(B,)):
     cell, _ = CELLS[name]
     params = cell.init(jax.random.key(0), D)
     if name == "attention":
-        state = cell.start(params, jnp.zeros((5, *batch, D)), key=jax.random.key(1))
+        memory = np.random.default_rng(1).standard_normal((5, *batch, D))
+        state = attention.start(cell, params, jnp.asarray(memory, float))
     else:
         state = cell.initial_state(params, batch, key=jax.random.key(1))
     return cell, params, state
