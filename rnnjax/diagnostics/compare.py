@@ -146,7 +146,7 @@ def plot_compare(
             markevery=(2 * n, max(1, len(shown) // 8)), markersize=5, linewidth=1.2,
         )  # fmt: skip
     axes.set_xlabel("lag n, steps")
-    axes.set_ylabel("‖∂E/∂h_{T-n}‖, relative to lag 1")
+    axes.set_ylabel(r"$\|∂E/∂h_{T-n}\|$, relative to lag 1")
     axes.set_title(f"{at} training")
     axes.grid(alpha=0.3)
     axes.legend()

@@ -217,7 +217,7 @@ def plot_gradient_flow(
     axes.semilogy(np.arange(1, len(found) + 1), np.where(found > 0, found, np.nan), label=label,
                   **style)  # fmt: skip
     axes.set_xlabel("lag t - k, steps")
-    axes.set_ylabel("‖∂E_t/∂h_k‖")
+    axes.set_ylabel(r"$\|∂E_t/∂h_k\|$")
     axes.grid(alpha=0.3)
 
 

@@ -286,5 +286,5 @@ def plot_jacobian_products(axes: Any, found: JacobianProducts, *, row: int = 0) 
     rounding = values[:, 0] * np.finfo(values.dtype).eps
     axes.semilogy(lags, rounding, "-.", color="0.5", linewidth=0.8, label="rounding")
     axes.set_xlabel("lag n, steps")
-    axes.set_ylabel("singular values of ∂h_T/∂h_{T-n}")
+    axes.set_ylabel(r"singular values of $∂h_T/∂h_{T-n}$")
     axes.grid(alpha=0.3)

@@ -214,7 +214,7 @@ def plot_loss_gradients(axes: Any, found: LossGradients) -> None:
         label = name if len(name) < 40 else f"{name[:37]}..."
         axes.semilogy(np.arange(1, len(shown) + 1), shown, styles[n % 4], label=label)
     axes.set_xlabel("lag n, steps")
-    axes.set_ylabel("mean of ‖∂E_t/∂h_{t-n}‖")
+    axes.set_ylabel(r"mean of $\|∂E_t/∂h_{t-n}\|$")
     axes.grid(alpha=0.3)
     if found.lags:
         axes.legend(fontsize=8)
@@ -282,5 +282,5 @@ def draw_gradients(
     plot_gradient_groups(groups, found)
     for axes, name in zip(maps, names, strict=True):
         image = plot_gradient_records(axes, history, name)
-        figure.colorbar(image, label="log₁₀ of ‖∂E_t/∂h_{t-n}‖")
+        figure.colorbar(image, label=r"log₁₀ of $\|∂E_t/∂h_{t-n}\|$")
     figure.savefig(file, dpi=120)
