@@ -73,6 +73,11 @@ def steps_of(
     return Steps(xs, valid, resets, time, batch)
 
 
+def one_step(x: PyTree, batch: tuple[int, ...]) -> Steps:
+    """A run of one step."""
+    return Steps(jax.tree.map(lambda leaf: leaf[None], x), None, None, 1, batch)
+
+
 def run(
     cell: Cell,
     params: Params | Callable[[PyTree], Params],

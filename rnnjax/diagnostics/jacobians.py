@@ -14,7 +14,6 @@ import numpy as np
 from rnnjax._cell import Array, Cell, Params, PyTree, State
 from rnnjax._check import require_cell
 from rnnjax.diagnostics._state import Select, Units, settled
-from rnnjax.diagnostics._steps import Steps, run, steps_of
 
 
 class Operator(NamedTuple):
@@ -148,94 +147,6 @@ def _input_jacobian(told: tuple, params: Params, state: State, x: PyTree) -> Arr
     return dense(cell, f, inputs.read(x))
 
 
-class JacobianProducts(NamedTuple):
-    """What n steps make of a small change, for n = 1, 2, .., T, up to the last step.
-
-    Attributes:
-      products: J_T J_{T-1} … J_{T-n+1} = ∂h_T/∂h_{T-n}, [T, *B, N, N].
-      singular_values: theirs, the largest first, [T, *B, N]. Those below the largest times the
-        precision of the numbers are made of rounding.
-    """
-
-    products: Array
-    singular_values: Array
-
-
-def jacobian_products(
-    cell: Cell,
-    params: Params,
-    state: State | None,
-    xs: PyTree,
-    *,
-    length: int | None = None,
-    select: Select = None,
-) -> JacobianProducts:
-    """∂h_T/∂h_k for every k, and by how much it stretches: the products that vanish or explode.
-
-    Args:
-      cell: the cell.
-      params: its parameters.
-      state: the state before the first step, leaves [*B, ...]; None for `cell.initial_state`.
-      xs: the inputs [T, *B, ...].
-      length: T, needed where `xs` is None.
-      select: which leaves of the state, as in `as_vector`; changes that pass through others are
-        left out.
-
-    Returns:
-      `JacobianProducts`, entry n - 1 of lag n.
-
-    Raises:
-      TypeError: the cell has no forward derivative, as `clip_gradient` has none.
-      ValueError: the state has no real or complex numbers to look at, or shapes do not fit.
-
-    Example:
-      >>> import jax.numpy as jnp, rnnjax
-      >>> from rnnjax.diagnostics import jacobian_products
-      >>> cell = rnnjax.elman(2, activation="identity")
-      >>> w_h = jnp.diag(jnp.array([0.5, 2.0]))
-      >>> params = rnnjax.ElmanParams(w_x=jnp.ones((1, 2)), w_h=w_h, b=jnp.zeros(2))
-      >>> print(jacobian_products(cell, params, None, jnp.ones((3, 1))).singular_values)
-      [[2.    0.5  ]
-       [4.    0.25 ]
-       [8.    0.125]]
-
-    Reference:
-      Pascanu, Mikolov & Bengio, On the Difficulty of Training Recurrent Neural Networks, ICML 2013,
-      arXiv:1211.5063; Pennington, Schoenholz & Ganguli, Resurrecting the Sigmoid in Deep Learning
-      through Dynamical Isometry, NeurIPS 2017, arXiv:1711.04735.
-    """
-    steps = steps_of(cell, params, state, xs, length=length)
-    told = cell, settled(select), steps.time, steps.batch
-    return _products(told, params, state, steps.xs)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _products(told: tuple, params: Params, state: State | None, xs: PyTree) -> JacobianProducts:
-    cell, select, *sizes = told
-    if state is None:
-        state = cell.initial_state(params, sizes[1])
-    units = Units.of(cell, params, state, select)
-
-    def seen(state: State, x: PyTree) -> tuple[State, Array]:
-        f = functools.partial(stepped, cell, params, units, state, x)
-        return run(cell, params, state, one_step(x, sizes[1]))[0], dense(cell, f, units.read(state))
-
-    def times(product: Array, jacobian: Array) -> tuple[Array, Array]:
-        product = product @ jacobian
-        return product, product
-
-    _, jacobians = jax.lax.scan(seen, state, xs, length=sizes[0])
-    size = jacobians.shape[-1]
-    one = jnp.broadcast_to(jnp.eye(size, dtype=jacobians.dtype), (*sizes[1], size, size))
-    _, products = jax.lax.scan(times, one, jacobians[::-1])
-    return JacobianProducts(products, jnp.linalg.svd(products, compute_uv=False))
-
-
-def one_step(x: PyTree, batch: tuple[int, ...]) -> Steps:
-    """A run of one step."""
-    return Steps(jax.tree.map(lambda leaf: leaf[None], x), None, None, 1, batch)
-
-
 def stepped(cell: Cell, params: Params, units: Units, state: State, x: PyTree, v: Array) -> Array:
     """The numbers of the state that a step makes of one with the numbers v [*B, N]."""
     return units.read(cell.step(params, units.write(state, v), x)[0])
@@ -267,24 +178,34 @@ def forward(cell: Cell) -> Iterator[None]:
         ) from error
 
 
-def plot_jacobian_products(axes: Any, found: JacobianProducts, *, row: int = 0) -> None:
-    """Draws the singular values of the products against lag, and below what they are rounding.
+def plot_step_jacobian(axes: Any, jacobian: Any, *, label: str | None = None) -> None:
+    """Draws the eigenvalues of Jacobians beside the unit circle: what lies outside it grows.
 
     Args:
       axes: matplotlib's axes to draw on.
-      found: what `jacobian_products` gives.
-      row: of which row of the batch.
+      jacobian: [*B, N, N], as `step_jacobian` gives it; all rows together.
+      label: the points' name; `axes.legend` shows it.
     """
-    values = np.asarray(found.singular_values)
-    values = values.reshape(len(values), -1, values.shape[-1])[:, row]
-    lags = np.arange(1, len(values) + 1)
-    shown = np.where(values > 0, values, np.nan)
-    axes.semilogy(lags, shown, color="0.8", linewidth=0.6)
-    axes.semilogy(lags, shown[:, 0], color="black", label="largest")
-    axes.semilogy(lags, np.median(values, -1), "--", color="tab:blue", label="median")
-    axes.semilogy(lags, shown[:, -1], ":", color="tab:red", label="least")
-    rounding = values[:, 0] * np.finfo(values.dtype).eps
-    axes.semilogy(lags, rounding, "-.", color="0.5", linewidth=0.8, label="rounding")
-    axes.set_xlabel("lag n, steps")
-    axes.set_ylabel(r"singular values of $∂h_T/∂h_{T-n}$")
+    found = np.linalg.eigvals(np.asarray(jacobian)).ravel()
+    turn = np.linspace(0, 2 * np.pi, 200)
+    axes.plot(np.cos(turn), np.sin(turn), color="black", linewidth=0.8)
+    axes.plot(found.real, found.imag, ".", label=label)
+    axes.set_aspect("equal")
+    axes.set_xlabel("real part of an eigenvalue")
+    axes.set_ylabel("imaginary part")
     axes.grid(alpha=0.3)
+
+
+def plot_input_jacobian(axes: Any, jacobian: Any) -> None:
+    """Draws how much each number of the input moves the state, the mean over the rows, as bars.
+
+    Args:
+      axes: matplotlib's axes to draw on.
+      jacobian: [*B, N, M], as `input_jacobian` gives it.
+    """
+    found = np.linalg.norm(np.asarray(jacobian), axis=-2)
+    found = found.reshape(-1, found.shape[-1]).mean(0)
+    axes.bar(np.arange(len(found)), found)
+    axes.set_xlabel("number j of the input")
+    axes.set_ylabel(r"$\|∂h_t/∂x_t[j]\|$")
+    axes.grid(alpha=0.3, axis="y")

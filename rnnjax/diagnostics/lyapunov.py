@@ -13,8 +13,8 @@ from rnnjax._cell import Array, Cell, Params, PyTree, State
 from rnnjax._factory import natural
 from rnnjax._factory import real as real_number
 from rnnjax.diagnostics._state import Select, Units, settled
-from rnnjax.diagnostics._steps import run, steps_of
-from rnnjax.diagnostics.jacobians import forward, one_step, stepped
+from rnnjax.diagnostics._steps import one_step, run, steps_of
+from rnnjax.diagnostics.jacobians import forward, stepped
 
 
 def lyapunov_exponents(

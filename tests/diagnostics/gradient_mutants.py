@@ -29,7 +29,7 @@ _FAULTS = [
     ("terms", "a share of its own lag too", " - along.real", "", "gradient_flow", "shares"),
     ("jacobians", "a transposed Jacobian", "jax.vmap(column, out_axes=-1)",
      "jax.vmap(column, out_axes=-2)", "jacobians", "finite or steps"),
-    ("jacobians", "products the wrong way round", "product = product @ jacobian",
+    ("products", "products the wrong way round", "product = product @ jacobian",
      "product = jacobian @ product", "jacobians", "products"),
     ("lyapunov", "directions not kept", "directions, r = jnp.linalg.qr(grown)",
      "_, r = jnp.linalg.qr(grown)", "jacobians", "linear"),
@@ -37,9 +37,9 @@ _FAULTS = [
      "jacobians", "linear or turns"),
     ("weights", "gates together", "np.split(weights, gates, 1) if gates", "[weights] if gates",
      "jacobians", "by_gate"),
-    ("training", "the last state not looked at", "(floating(parted(after)[0])[0], ys)",
+    ("_onlooker", "the last state not looked at", "(floating(parted(after)[0])[0], ys)",
      "([0 * g for g in floating(parted(after)[0])[0]], ys)", "loss_gradients", "last_state"),
-    ("training", "reversed runs read forwards", 'ys = [g[::-1] for g in ys] if options["reverse"]',
+    ("_onlooker", "reversed runs read forwards", 'ys = [g[::-1] for g in ys] if options["reverse"]',
      'ys = ys if options["reverse"]', "loss_gradients", "any_model"),
 ]  # fmt: skip
 

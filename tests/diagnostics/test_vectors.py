@@ -46,6 +46,9 @@ CELLS = {
     "dict": (dict_cell(), 2 + 4 + 4),
 }
 
+# What costs most to compile, and shows least that the others do not, is for the slow tests.
+SOME = [pytest.param(n, marks=pytest.mark.slow) if n in ("stack", "counter") else n for n in CELLS]
+
 
 def reached(name, batch=(B,)):
     """(cell, params, a state with random numbers)."""
