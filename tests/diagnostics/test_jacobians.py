@@ -267,7 +267,8 @@ def test_pictures_show_the_numbers():
     plot_recurrent_norms(axes[1, 1], recurrent_norms(cell, params))
     assert [line.get_ydata()[0] for line in axes[1, 1].lines] == [1, 2, 2]
     plot_step_jacobian(axes[2, 0], np.array([[[0, 2.0], [-2, 0]]]))
-    assert sorted(axes[2, 0].lines[-1].get_xydata().tolist()) == [[0, -2], [0, 2]]
+    points = sorted(axes[2, 0].lines[-1].get_xydata().tolist())
+    np.testing.assert_allclose(points, [[0, -2], [0, 2]], atol=1e-12)
     plot_input_jacobian(axes[2, 1], np.array([[[3.0, 1], [4, 0]], [[0, 2], [3, 0]]]))
     assert [bar.get_height() for bar in axes[2, 1].patches] == [4, 1.5]
     assert all(a.get_xlabel() or a.get_xticklabels() for a in axes.flat)
