@@ -173,7 +173,6 @@ def test_exponents_of_henon_are_those_published(x64):
     np.testing.assert_allclose(found.sum(-1), np.log(0.3), rtol=1e-10)
 
 
-@pytest.mark.slow
 @pytest.mark.optimised
 def test_exponents_of_lorenz_are_those_published(x64):
     # Sprott, 2003, appendix A: 0.9056, 0 and -14.5723, per unit of time.
@@ -184,14 +183,7 @@ def test_exponents_of_lorenz_are_those_published(x64):
     mean = found.mean(0)
     np.testing.assert_allclose(mean[jnp.array([0, 2])], [0.9056, -14.5723], rtol=0.01)
     assert abs(mean[1]) < 0.01
-
-
-def test_exponents_of_lorenz_in_a_short_run(x64):
-    cell = map_cell("lorenz", lorenz, [1.0, 1.0, 20.0])
-    found = lyapunov_exponents(cell, (), None, None, length=3000, skip=500, dt=0.01)
-    np.testing.assert_allclose(found.sum(), -(10 + 1 + 8 / 3), rtol=1e-3)  # the trace
-    assert 0.6 < found[0] < 1.2
-    assert abs(found[1]) < 0.1
+    np.testing.assert_allclose(found.sum(-1), -(10 + 1 + 8 / 3), rtol=1e-3)  # the trace
 
 
 @pytest.mark.parametrize("name", SOME)
