@@ -143,7 +143,7 @@ def plot_loss_gradients(axes: Any, found: LossGradients) -> None:
 
 
 def plot_gradient_groups(axes: Any, found: LossGradients) -> None:
-    """Draws the norm of the gradient of each array of parameters, as bars.
+    """Draws the norm of the gradient of each array of parameters, as points.
 
     Args:
       axes: matplotlib's axes to draw on.
@@ -151,12 +151,12 @@ def plot_gradient_groups(axes: Any, found: LossGradients) -> None:
     """
     names = list(found.groups)[::-1]
     norms = np.array([found.groups[name] for name in names], float)
-    axes.barh(names, np.where(norms > 0, norms, np.nan), color="tab:blue")
+    axes.plot(np.where(norms > 0, norms, np.nan), names, "o")
     if (norms > 0).any():
         axes.set_xscale("log")
     axes.tick_params(axis="y", labelsize=min(9, 160 / max(1, len(names))))
     axes.set_xlabel("‖∂E/∂θ‖")
-    axes.grid(alpha=0.3, axis="x")
+    axes.grid(alpha=0.3)
 
 
 def plot_gradient_records(axes: Any, records: Iterable[dict[str, Any]], name: str) -> Any:

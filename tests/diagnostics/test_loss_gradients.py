@@ -215,7 +215,8 @@ def test_pictures_show_the_numbers():
     np.testing.assert_array_equal(axes[0].lines[0].get_ydata(), [1, np.nan, 0.25])
     assert [len(text.get_text()) for text in axes[0].get_legend().texts] == [1, 40]
     plot_gradient_groups(axes[1], found)
-    assert [bar.get_width() for bar in axes[1].patches] == [0.5, 2]
+    assert axes[1].lines[0].get_xdata().tolist() == [0.5, 2]
+    assert [*axes[1].lines[0].get_ydata(orig=True)] == ["b", "w"]
     records = [
         {"step": 1, "loss": 0.0},
         {"step": 1, "gradients": {"lags": {"a": [1.0, 0.1]}}},
