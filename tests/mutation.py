@@ -666,6 +666,7 @@ def every_fault() -> list[Fault]:
     from combine.mutants import COMBINE
     from compile.mutants import MUTANTS as COMPILER
     from decoding_mutants import DECODING
+    from diagnostics.gradient_mutants import GRADIENTS
     from diagnostics.landscape_mutants import LANDSCAPE
     from tasks.caption_mutants import CAPTION
     from tasks.classifying_mutants import CLASSIFYING
@@ -683,7 +684,7 @@ def every_fault() -> list[Fault]:
     writing = (*CAPTION, *PROGRAM, *TRANSLATING, *WRITING)
     others = (*ELMAN, *MUSIC, *SPEECH)
     tasks = (*CLASSIFYING, *CONTROLLED, *FORECAST, *LABELLING, *others, *writing)
-    mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *LANDSCAPE, *TRAIN, *tasks)
+    mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *GRADIENTS, *LANDSCAPE, *TRAIN, *tasks)
     return [*FAULTS, *(Fault(*mutant) for mutant in mutants)]
 
 

@@ -11,12 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._cell import Array, Cell, Params, State, is_held
+from rnnjax._cell import Array, Cell, Params, PyTree, State, is_held
 from rnnjax._check import require_cell
 from rnnjax._held import below, path_name
 
 # Which leaves: their paths or what stands above them, or whether one is, by path and value.
 Select = str | Sequence[str] | Callable[[str, Array], bool] | None
+
+
+def settled(select: Select) -> Select:
+    """`select` in a form that has a hash."""
+    return tuple(select) if isinstance(select, Sequence) and not isinstance(select, str) else select
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,39 +84,54 @@ class Units:
     @classmethod
     def of(cls, cell: Cell, params: Params, state: State, select: Select = None) -> Units:
         """Those of a state; `as_vector` says of what `select` chooses from, and what is raised."""
-        name = require_cell("cell", cell).name
-        nodes = jax.tree.leaves_with_path(state, is_leaf=is_held)
+        require_cell("cell", cell)
         alone = jax.eval_shape(cell.initial_state, params)
-        alone = jax.tree.leaves(alone, is_leaf=is_held)
-        if len(nodes) != len(alone):
+        return cls.among(f"the state of {cell.name}", state, alone, select)
+
+    @classmethod
+    def of_input(cls, cell: Cell, x: PyTree) -> Units:
+        """Those of an input of one step."""
+        require_cell("cell", cell)
+        ndims = jax.tree.broadcast(cell.x_ndims, x)
+        alone = jax.tree.map(lambda leaf, n: np.empty((1,) * n), x, ndims)
+        return cls.among(f"x, an input of {cell.name},", x, alone)
+
+    @classmethod
+    def among(cls, what: str, tree: PyTree, alone: PyTree, select: Select = None) -> Units:
+        """Those of a tree whose leaves have the ranks of `alone` where there is no batch."""
+        nodes = jax.tree.leaves_with_path(tree, is_leaf=is_held)
+        one_row = jax.tree.leaves(alone, is_leaf=is_held)
+        if len(nodes) != len(one_row):
             raise ValueError(
-                f"state has {len(nodes)} leaves, that of {name} {len(alone)}: pass what "
-                "cell.initial_state gives, or a state that the cell has reached"
+                f"{what} has {len(one_row)} leaves, got {len(nodes)}: pass what cell.initial_state "
+                "gives, or what the cell has reached from there"
             )
-        ranks, known, leaves, start = {0}, [], [], 0
+        ranks, known, leaves, start = set(), [], [], 0
         wanted = _chooser(select)
-        for index, ((path, node), one) in enumerate(zip(nodes, alone, strict=True)):
+        for index, ((path, node), one) in enumerate(zip(nodes, one_row, strict=True)):
             at = path_name(path) or "state"
             if is_held(node):
                 known.append(f"{at} (held)")
                 continue
-            known.append(f"{at} ({node.dtype})")
-            ranks.add(rank := jnp.ndim(node) - one.ndim)
-            if not jnp.issubdtype(node.dtype, jnp.inexact) or not wanted(at, node):
+            dtype = jnp.result_type(node)
+            known.append(f"{at} ({dtype})")
+            rank = jnp.ndim(node) - one.ndim
+            ranks.add(rank)
+            if not jnp.issubdtype(dtype, jnp.inexact) or not wanted(at, node):
                 continue
             shape = jnp.shape(node)[rank:]
-            size = math.prod(shape) * (2 if jnp.issubdtype(node.dtype, jnp.complexfloating) else 1)
-            leaves.append(Leaf(index, at, shape, node.dtype, slice(start, start + size)))
+            size = math.prod(shape) * (2 if jnp.issubdtype(dtype, jnp.complexfloating) else 1)
+            leaves.append(Leaf(index, at, shape, dtype, slice(start, start + size)))
             start += size
-        if len(ranks - {0}) > 1 or min(ranks) < 0:
-            raise ValueError(f"the leaves of state disagree on the batch axes: {', '.join(known)}")
+        if len(ranks) > 1 or min(ranks, default=0) < 0:
+            raise ValueError(f"the leaves of {what} disagree on the batch axes: {', '.join(known)}")
         paths = () if select is None or callable(select) else _paths(select)
         empty = [at for at in paths if not any(below(leaf.path, at) for leaf in leaves)]
         if not start or empty:
-            what = f"select: {', '.join(empty)} has" if empty else f"the state of {name} has"
-            what = what if empty or select is None else "what select takes has"
+            found = f"select: {', '.join(empty)} has" if empty else f"{what} has"
+            found = found if empty or select is None else "what select takes has"
             raise ValueError(
-                f"{what} no real or complex numbers; the leaves of {name} are "
+                f"{found} no real or complex numbers; the leaves of {what} are "
                 f"{', '.join(known) or 'none'}: let select name some of float or complex dtype"
             )
         real = [jnp.finfo(leaf.dtype).dtype for leaf in leaves]
