@@ -12,6 +12,7 @@ from rnnjax._cell import Array, Cell, Params, PyTree
 from rnnjax._check import require_cell
 from rnnjax._factory import natural
 from rnnjax._unroll import unroll
+from rnnjax.diagnostics._draw import styled
 from rnnjax.diagnostics.gradients import GradientFlow, gradient_flow
 
 # How many sequences the gradients are seen on.
@@ -137,12 +138,11 @@ def plot_compare(
       found: what `compare` gives.
       at: which side of training.
     """
-    markers = "osv^Dx+*"
-    for n, (name, one) in enumerate(found.items()):
+    for n, (name, one, line, mark) in enumerate(styled(found)):
         values = getattr(one, at).by_lag()
         shown = np.where(values > 0, values / values[0], np.nan)
         axes.semilogy(
-            np.arange(1, len(shown) + 1), shown, label=name, marker=markers[n % len(markers)],
+            np.arange(1, len(shown) + 1), shown, line, label=name, marker=mark,
             markevery=(2 * n, max(1, len(shown) // 8)), markersize=5, linewidth=1.2,
         )  # fmt: skip
     axes.set_xlabel("lag n, steps")

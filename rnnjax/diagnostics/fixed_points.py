@@ -14,6 +14,7 @@ import numpy as np
 from rnnjax._cell import Array, Cell, Params, PyTree, State
 from rnnjax._factory import natural, non_negative
 from rnnjax.diagnostics._state import Select, as_vector
+from rnnjax.diagnostics.jacobians import forward
 
 # How far beyond 1 a magnitude has to be to count: float32 gives 1 as a little more or less.
 MARGIN = 1e-4
@@ -139,7 +140,8 @@ def fixed_points(
     step = _step(cell, params, x, select)
     lowest = functools.partial(_lowest, step, natural("steps", steps, least=1))
     rows = max(1, ROOM // size**2)
-    ends, q = jax.jit(lambda starts: jax.lax.map(lowest, starts, batch_size=rows))(starts)
+    with forward(cell):
+        ends, q = jax.jit(lambda starts: jax.lax.map(lowest, starts, batch_size=rows))(starts)
     ends, q = np.asarray(ends), np.asarray(q)
 
     middle = begun.mean(axis=0)

@@ -236,6 +236,8 @@ def test_what_will_not_do_is_said():
         fixed_points(cell, params, NOTHING, starts, steps=0)
     with pytest.raises(TypeError, match="cell must be a Cell"):
         fixed_points(np.tanh, params, NOTHING, starts)
+    with pytest.raises(TypeError, match="pass the cell without clip_gradient"):
+        fixed_points(rnnjax.clip_gradient(cell, 0.1), params, NOTHING, starts)
 
 
 @pytest.mark.slow
