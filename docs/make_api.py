@@ -7,6 +7,7 @@ import pathlib
 from types import ModuleType
 
 import rnnjax
+import rnnjax.interop
 import rnnjax.tasks.language_model
 import rnnjax.testing
 import rnnjax.train
@@ -116,6 +117,7 @@ def render() -> str:
     lines += ["## rnnjax.decoding", "", *table(defined(rnnjax.decoding))]
     kit = {name: value for name, value in public(rnnjax.testing).items() if name != "LAWS"}
     lines += ["## rnnjax.testing", "", *table(kit)]
+    lines += ["## rnnjax.interop", "", *table(public(rnnjax.interop))]
     lines += ["## rnnjax.train", "", *table(public(rnnjax.train))]
     lines += [
         "## rnnjax.tasks",

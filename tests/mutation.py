@@ -666,6 +666,7 @@ def every_fault() -> list[Fault]:
     from combine.mutants import COMBINE
     from compile.mutants import MUTANTS as COMPILER
     from decoding_mutants import DECODING
+    from interop.interop_mutants import INTEROP
     from tasks.caption_mutants import CAPTION
     from tasks.classifying_mutants import CLASSIFYING
     from tasks.controlled_mutants import CONTROLLED
@@ -678,7 +679,7 @@ def every_fault() -> list[Fault]:
 
     writing = (*CAPTION, *PROGRAM, *TRANSLATING, *WRITING)
     tasks = (*CLASSIFYING, *CONTROLLED, *FORECAST, *LABELLING, *writing)
-    mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *TRAIN, *tasks)
+    mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *INTEROP, *TRAIN, *tasks)
     return [*FAULTS, *(Fault(*mutant) for mutant in mutants)]
 
 
