@@ -13,17 +13,17 @@ What is moved, turned or negated keeps its bits, so `from_x(model, to_x(model, p
 forget bias which another library adds at run time (Haiku, and Flax's `ConvLSTMCell`).
 """
 
-from rnnjax.interop.equinox import from_equinox as from_equinox
-from rnnjax.interop.equinox import to_equinox as to_equinox
-from rnnjax.interop.files import load_params as load_params
-from rnnjax.interop.files import save_params as save_params
-from rnnjax.interop.flax import from_flax as from_flax
-from rnnjax.interop.flax import to_flax as to_flax
-from rnnjax.interop.haiku import from_haiku as from_haiku
-from rnnjax.interop.haiku import to_haiku as to_haiku
-from rnnjax.interop.keras import from_keras as from_keras
-from rnnjax.interop.keras import to_keras as to_keras
-from rnnjax.interop.onnx import from_onnx as from_onnx
-from rnnjax.interop.onnx import to_onnx as to_onnx
-from rnnjax.interop.torch import from_torch as from_torch
-from rnnjax.interop.torch import to_torch as to_torch
+from rnnjax.interop._equinox import from_equinox as from_equinox
+from rnnjax.interop._equinox import to_equinox as to_equinox
+from rnnjax.interop._files import load_params as load_params
+from rnnjax.interop._files import save_params as save_params
+from rnnjax.interop._flax import from_flax as from_flax
+from rnnjax.interop._flax import to_flax as to_flax
+from rnnjax.interop._haiku import from_haiku as from_haiku
+from rnnjax.interop._haiku import to_haiku as to_haiku
+from rnnjax.interop._keras import from_keras as from_keras
+from rnnjax.interop._keras import to_keras as to_keras
+from rnnjax.interop._onnx import from_onnx as from_onnx
+from rnnjax.interop._onnx import to_onnx as to_onnx
+from rnnjax.interop._torch import from_torch as from_torch
+from rnnjax.interop._torch import to_torch as to_torch

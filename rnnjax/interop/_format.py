@@ -118,10 +118,8 @@ def _names(form: Format, cell: Cell) -> dict[str, list[str]]:
     reason = form.reasons.get(name, f"what is converted is {', '.join(form.names)}")
     if name not in form.names:
         raise ValueError(f"{form.library} has no {cell.name}: {reason}")
-    if form.activations and options(cell).get("activation", "any") not in (
-        "any",
-        *form.activations,
-    ):
+    activation = options(cell).get("activation")
+    if form.activations and activation and activation not in form.activations:
         known = " or ".join(form.activations)
         raise ValueError(f"{form.library} has no {cell.name}: its activation is {known}")
     gates = _convention(form, cell).gates

@@ -33,9 +33,9 @@ AROUND = ("cast", "clip_gradient", "input_dropout", "recurrent_dropout", "weight
 
 
 def kind(model: Cell | Layer) -> str:
-    """The name of the factory that made it, of what it computes: "gru_before" is one of its own."""
+    """The name of the factory that made it, "" without one; "gru_before" is a kind of its own."""
     if model._recipe is None:
-        return model.name
+        return ""
     name = model._recipe[0].__name__
     return "gru_before" if name == "gru" and arguments(model)["reset"] == "before" else name
 
@@ -110,8 +110,11 @@ def whole(model: Cell | Layer, parts: Iterator[Params]) -> Params:
 
 
 def merges(model: Cell | Layer) -> set[str]:
-    """How outputs of both directions meet, wherever they do."""
-    own = {arguments(model)["merge"]} if kind(model) == "bidirectional" else set()
+    """How outputs meet, of both directions and of steps that become one, wherever they do."""
+    own = {
+        "bidirectional": lambda: {arguments(model)["merge"]},
+        "pyramid": lambda: {"pyramid"},
+    }.get(kind(model), set)()
     return own.union(*(merges(part) for _, part in branches(model)))
 
 

@@ -70,7 +70,8 @@ def _recurrent(
     b = np.full((len(w), 2 * w.shape[1]), -0.0, w.dtype) if b is None else b
     attributes = {**RECURRENT[operator], "direction": "forward", **given}
     named = [n.decode() if isinstance(n, bytes) else n for n in attributes["activations"]]
-    attributes["activations"] = named[: len(RECURRENT[operator]["activations"])]
+    own = named[: len(RECURRENT[operator]["activations"])]
+    attributes["activations"] = own if named == own * (len(named) // len(own)) else named
     if isinstance(attributes["direction"], bytes):
         attributes["direction"] = attributes["direction"].decode()
     if operator == "LSTM":

@@ -39,7 +39,7 @@ _OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "gru": ("GRU", {**_GRU, "linear_before_reset": 1}),
     "gru_before": ("GRU", {**_GRU, "linear_before_reset": 0}),
     "embed": ("Gather", {}),
-    "linear": ("MatMul", {}),
+    "linear": ("MatMul", {"alpha": 1.0, "beta": 1.0, "transA": 0}),
     "layer_norm": ("LayerNormalization", {}),
 }
 _ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid", "softplus": "Softplus"}
