@@ -220,8 +220,8 @@ def _check(form: Format, model: Cell | Layer, given: Flat) -> None:
     # How many inputs there are: a shape says it which depends on that.
     sizes = (
         got - small + 1
-        for name in {*one} & {*given}
-        if len(one[name]) == given[name].ndim
+        for name in one
+        if name in given and len(one[name]) == given[name].ndim
         for got, small, large in zip(given[name].shape, one[name], two[name], strict=True)
         if small < large
     )
@@ -230,8 +230,7 @@ def _check(form: Format, model: Cell | Layer, given: Flat) -> None:
         raise ValueError(f"the weights lack {', '.join(missing)}, which {model.name} needs")
     if unknown := [name for name in given if name not in wanted]:
         raise ValueError(
-            f"the weights have {', '.join(unknown)}, for which {model.name} has no place: it has "
-            f"{', '.join(wanted)}"
+            f"the weights have {', '.join(unknown)}, for which {model.name} has no place"
         )
     for name, shape in wanted.items():
         if given[name].shape != shape:
@@ -245,9 +244,11 @@ def _check(form: Format, model: Cell | Layer, given: Flat) -> None:
 @functools.lru_cache(maxsize=64)
 def expected(form: Format, model: Cell | Layer, size: int = 1) -> dict[str, tuple[int, ...]]:
     """The shapes of all arrays for inputs of `size` features."""
+    shapes = {}
 
-    def written(key: Array) -> Flat:
-        return _written(form, model, model.init(key, input_spec(model, size)))
+    def written(key: Array) -> None:  # a dict that is returned would be sorted
+        arrays = _written(form, model, model.init(key, input_spec(model, size)))
+        shapes.update({name: array.shape for name, array in arrays.items()})
 
-    shapes = jax.eval_shape(written, jax.random.key(0))
-    return {name: array.shape for name, array in shapes.items()}
+    jax.eval_shape(written, jax.random.key(0))
+    return shapes
