@@ -131,28 +131,27 @@ def nothing(size: int, dtype: Any) -> np.ndarray:
 
 def to_theirs(kind: str, params: Params, convention: Convention) -> Weights:
     """Our parameters as another library has them: what is moved or negated keeps its bits."""
-    order, sign, forget = _moves(kind, convention, params.b)
+    order, sign = _moves(kind, convention, params.b)
     w_x, w_h = (w[..., order] * sign for w in (params.w_x, params.w_h))
     b_x, b_h = params.b[order] * sign, nothing(params.b.size, params.b.dtype)
     if kind == "gru":  # its candidate keeps both biases
         n = params.b_n.size
         b_h = joined(b_h[n:], params.b_n)
-    b_x = b_x - forget if convention.forget else b_x
+    b_x = b_x + _added(convention, b_x, -convention.forget)
     return Weights(*_turned(convention, w_x, w_h), b_x, b_h[order])
 
 
 def to_ours(kind: str, weights: Weights, convention: Convention) -> dict[str, Any]:
     """The inverse of `to_theirs`: the fields w_x, w_h and b, and b_n where there is one."""
-    order, sign, forget = _moves(kind, convention, weights.b_x)
+    order, sign = _moves(kind, convention, weights.b_x)
     back = np.argsort(order)
     w_x, w_h = ((w * sign)[..., back] for w in _turned(convention, *weights[:2]))
-    b_x = weights.b_x + forget if convention.forget else weights.b_x
-    b_x, b_h = ((b * sign)[back] for b in (b_x, weights.b_h))
+    b_x = weights.b_x + _added(convention, weights.b_x, convention.forget)
+    both, b_x, b_h = ((b * sign)[back] for b in (b_x + weights.b_h, b_x, weights.b_h))
     if kind != "gru":
-        return {"w_x": w_x, "w_h": w_h, "b": b_x + b_h}
+        return {"w_x": w_x, "w_h": w_h, "b": both}
     n = b_x.size // 3
-    b = joined(b_x[:-n] + b_h[:-n], b_x[-n:])
-    return {"w_x": w_x, "w_h": w_h, "b": b, "b_n": b_h[-n:]}
+    return {"w_x": w_x, "w_h": w_h, "b": joined(both[:-n], b_x[-n:]), "b_n": b_h[-n:]}
 
 
 def peepholes(convention: Convention, diagonal: Array) -> Array:
@@ -166,10 +165,16 @@ def _turned(convention: Convention, *matrices: Array) -> list[Array]:
 
 
 def _moves(kind: str, convention: Convention, b: Array) -> tuple[np.ndarray, ...]:
-    """Which of our columns each of theirs is, its sign, and what is added to it at run time."""
+    """Which of our columns each of theirs is, and its sign."""
     gates = convention.gates
     units, places = b.size // len(gates), [OURS[kind][0].index(gate) for gate in gates]
     order = np.add.outer(np.multiply(places, units), np.arange(units)).ravel()
     sign = np.repeat([-1 if gate in convention.negated else 1 for gate in gates], units)
-    forget = np.repeat([convention.forget * (gate == "f") for gate in gates], units)
-    return order, sign.astype(b.dtype), forget.astype(b.dtype)
+    return order, sign.astype(b.dtype)
+
+
+def _added(convention: Convention, b: Array, forget: float) -> np.ndarray:
+    """What moves a forget bias from their run time into ours, or back; nothing to other gates."""
+    gates = convention.gates
+    shifts = [forget if gate == "f" and convention.forget else -0.0 for gate in gates]
+    return np.repeat(shifts, b.size // len(gates)).astype(b.dtype)

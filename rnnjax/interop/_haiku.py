@@ -103,10 +103,10 @@ def _place(model: Cell | Layer, every: list[tuple[Path, Cell]]) -> list[str]:
         steps = [ways.get(step, step) for step in path if step is not Way.CELL]
         names = [step for step in steps if isinstance(step, str)]
         if not steps or isinstance(steps[-1], int):
-            own = "/".join([*names, _class(cell)])
-            names.append(f"{_class(cell)}_{seen[own]}" if seen[own] else _class(cell))
-            seen[own] += 1
-        places.append("/".join([*names, "{}"]))
+            names.append(_class(cell))
+        own = "/".join(names)
+        places.append(f"{own}_{seen[own]}/{{}}" if seen[own] else f"{own}/{{}}")
+        seen[own] += 1
     return places
 
 

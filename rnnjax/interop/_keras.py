@@ -56,7 +56,7 @@ def from_keras(model: Cell | Layer, weights: Any) -> Params:
     """
     if hasattr(weights, "get_weights"):
         _compare(model, weights)
-        weights = weights.get_weights()
+        weights = [variable.value for variable in weights.weights]
     names = [*expected(KERAS, model)]
     if len(names) != len(weights):
         raise ValueError(

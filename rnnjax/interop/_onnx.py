@@ -136,8 +136,9 @@ def to_onnx(
     stages = []
     for stage in _stages(model):
         every = [
-            _as_direction(cell, {n: given[place.format(n)] for n in _NAMES.get(kind(cell), ())})
+            _as_direction(cell, {n: given[place.format(n)] for n in names})
             for place, cell in stage.cells
+            for names in [_NAMES.get(kind(cell), {}).values()]
         ]
         stages.append((stage.operator, stage.attributes, every))
     return onnx_graph.written(stages, lengths=lengths, states=states)

@@ -15,8 +15,7 @@ RECURRENT = {
 ACTIVATIONS = ("Tanh", "Relu", "Sigmoid", "Softplus")
 # What moves numbers and leaves them as they are.
 MOVES = (
-    "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Shape", "Constant", "ConstantOfShape",
-    "Concat", "Slice", "Split", "Expand", "Identity", "Cast", "Dropout", "Gather",
+    "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Identity", "Cast", "Dropout",
 )  # fmt: skip
 
 
@@ -26,9 +25,7 @@ def found(source: Any) -> list[tuple[str, dict[str, Any], dict[str, np.ndarray]]
 
     model = onnx.load(os.fspath(source)) if isinstance(source, str | os.PathLike) else source
     constants, operators, products = _Constants(model), [], {}
-    for node in model.graph.node:
-        if all(constants.known(name) for name in node.output):
-            continue
+    for node in constants.way():
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         arrays = [constants.value(name) if constants.known(name) else None for name in node.input]
         product = next((products[name] for name in node.input if name in products), None)
@@ -94,6 +91,14 @@ class _Constants:
             return True
         maker = self.makers.get(name)
         return maker is not None and all(map(self.known, maker.input))
+
+    def way(self) -> list[Any]:
+        """The nodes from the input to the first output, without those that compute shapes."""
+        nodes, name = [], self.model.graph.output[0].name
+        while name in self.makers:
+            nodes.append(self.makers[name])
+            name = next((n for n in nodes[-1].input if n and not self.known(n)), "")
+        return nodes[::-1]
 
     def value(self, name: str) -> np.ndarray:
         """The array, computed by onnx's own evaluator."""

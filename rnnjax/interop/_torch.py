@@ -141,7 +141,8 @@ def _of_module(model: Cell | Layer, module: Any) -> Flat:
         there = {"activation": "nonlinearity", "epsilon": "eps"}
         got = {name: getattr(own, at) for name, at in there.items() if hasattr(own, at)}
         compare(TORCH, cell, got, options(cell))
-        if getattr(own, "bias", True) in (False, None):
+        bias = getattr(own, "bias", None)  # a flag of nn.RNN, a tensor of nn.Linear
+        if bias is None or bias is False:
             names = _NAMES[kind(cell)]
             matrix = weights[place.format(names.get("w_x") or names.get("w") or "weight")]
             for field in {"b_x", "b_h", "b", "offset"} & {*names}:

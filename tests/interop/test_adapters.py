@@ -32,7 +32,9 @@ def test_linen_module(model):
     variables = module.init(KEY, xs_of())
     got = module.apply(variables, xs_of(), lengths=LENGTHS, resets=RESETS)
     assert_close(got, expected(model, variables["params"]["rnn"]))
-    _, noisy = module.apply(variables, xs_of(), rngs={"dropout": KEY})
+    _, noisy = module.apply(
+        variables, xs_of(), lengths=LENGTHS, resets=RESETS, rngs={"dropout": KEY}
+    )
     assert (np.abs(noisy - got[1])[0].max() > 1e-3) == (model is MODELS[0])
 
 

@@ -207,7 +207,7 @@ def test_linen_sequential():
     module = nn.Sequential(
         [
             nn.Embed(7, D, **how), nn.RNN(nn.GRUCell(H, **how)),
-            nn.RNN(nn.LSTMCell(H, **how)), nn.LayerNorm(dtype=float, **how), nn.Dense(5, **how),
+            nn.RNN(nn.LSTMCell(H, **how)), nn.LayerNorm(**how), nn.Dense(5, **how),
         ]
     )  # fmt: skip
     model = serial(rnnjax.embed(7, D), GRU, LSTM, rnnjax.layer_norm(), rnnjax.linear(5))
@@ -238,7 +238,7 @@ def test_nnx(name):
         nnx.replace_by_pure_dict(state, tree)
         xs = jnp.swapaxes(xs, 0, 1)
         for each in nnx.merge(graph, state, rest).layers:
-            xs = each(xs, seq_lengths=LENGTHS)
+            xs = each(xs, seq_lengths=LENGTHS, rngs=nnx.Rngs(0))
         return jnp.swapaxes(xs, 0, 1)
 
     convert = functools.partial(interop.to_flax, model, api="nnx")
