@@ -34,7 +34,7 @@ class RNN(hk.Module):
 
     def __call__(self, xs: PyTree, **options: Any) -> tuple[State, PyTree]:
         """Runs it over xs [T, B, ...]; the options are those of `rnnjax.Layer.apply`."""
-        spec = step_spec(xs, options.get("time_axis", 0))
+        spec = step_spec(xs)
         if hk.running_init():
             drawn = self.model.init(hk.next_rng_key(), spec)
         else:

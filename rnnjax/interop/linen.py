@@ -37,7 +37,7 @@ class RNN(nn.Module):
     @nn.compact
     def __call__(self, xs: PyTree, **options: Any) -> tuple[State, PyTree]:
         """Runs it over xs [T, B, ...]; the options are those of `rnnjax.Layer.apply`."""
-        spec = step_spec(xs, options.get("time_axis", 0))
+        spec = step_spec(xs)
         params = self.param("rnn", lambda key: self.model.init(key, spec))
         key = self.make_rng("dropout") if self.has_rng("dropout") else None
         return layer_of(self.model).apply(params, xs, **{"key": key, **options})
