@@ -12,8 +12,8 @@ What is moved, turned or negated keeps its bits, so `from_x(model, to_x(model, p
 `params`, bit for bit. Two things are sums and are rounded once: two biases that become one, and a
 forget bias which another library adds at run time (Haiku, and Flax's `ConvLSTMCell`).
 
-`rnnjax.interop.linen`, `.nnx`, `.haiku` and `.equinox` are imported by themselves: each has `RNN`, a
-model of ours as a module there, and `cell`, a cell of theirs as one of ours.
+`rnnjax.interop.linen`, `.nnx`, `.haiku` and `.equinox` are imported by themselves: each has `RNN`,
+a model of ours as a module there, and `cell`, a cell of theirs as one of ours.
 """
 
 from rnnjax.interop._equinox import from_equinox as from_equinox

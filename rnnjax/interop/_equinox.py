@@ -6,6 +6,8 @@ keys, those without names by number, and directions as `forward` and `backward`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 
 from rnnjax._cell import Cell, Params, PyTree
@@ -81,7 +83,7 @@ def to_equinox(model: Cell | Layer, params: Params, modules: PyTree) -> PyTree:
 def _place(model: Cell | Layer, every: list[tuple[Path, Cell]]) -> list[str]:
     """`encoder/0/forward/{}`: the attributes, keys and numbers on the way."""
     named = [[step for step in path if step is not Way.CELL] for path, _ in every]
-    ways = {Way.FORWARD: "forward", Way.BACKWARD: "backward"}
+    ways: dict[Any, str] = {Way.FORWARD: "forward", Way.BACKWARD: "backward"}
     return ["/".join([*(str(ways.get(step, step)) for step in steps), "{}"]) for steps in named]
 
 

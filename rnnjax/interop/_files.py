@@ -71,11 +71,16 @@ def load_params(path: str | os.PathLike[str], model: Cell | Layer, x_spec: PyTre
       ModuleNotFoundError: the package safetensors is not installed (extra: safetensors).
 
     Example:
+      >>> import jax, pathlib, rnnjax, tempfile
       >>> from rnnjax import interop
-      >>> interop.load_params("no_such.safetensors", None, 3)
+      >>> cell = rnnjax.lstm(4)
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder) / "lstm.safetensors"
+      ...     interop.save_params(path, cell, cell.init(jax.random.key(0), 3))
+      ...     interop.load_params(path, rnnjax.lstm(5), 3)
       Traceback (most recent call last):
         ...
-      FileNotFoundError: No such file or directory: no_such.safetensors
+      ValueError: ...: its model is 'lstm(4)', expected 'lstm(5)'
     """
     from safetensors import safe_open
 

@@ -120,7 +120,11 @@ def _form(api: str) -> Format:
 
 def _place(sequential: str) -> Callable[[Cell | Layer, list[tuple[Path, Cell]]], list[str]]:
     def name(step: int | str | Way) -> str:
-        ways = {Way.CELL: "cell", Way.FORWARD: "forward_rnn", Way.BACKWARD: "backward_rnn"}
+        ways: dict[Any, str] = {
+            Way.CELL: "cell",
+            Way.FORWARD: "forward_rnn",
+            Way.BACKWARD: "backward_rnn",
+        }
         return ways.get(step, step) if isinstance(step, Way | str) else sequential.format(step)
 
     def place(model: Cell | Layer, every: list[tuple[Path, Cell]]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from rnnjax._cell import Array, Cell, Params
 from rnnjax._layer import Layer
@@ -37,7 +38,7 @@ from rnnjax.interop._models import (
     whole,
 )
 
-Flat = dict[str, Array]  # by whole names, such as "rnn.weight_ih_l0"
+Flat = dict[str, Any]  # arrays by whole names, such as "rnn.weight_ih_l0"
 
 _POINTWISE = {"embed": EmbedParams, "linear": LinearParams, "layer_norm": LayerNormParams}
 
@@ -91,10 +92,11 @@ def read(form: Format, model: Cell | Layer, given: Flat) -> Params:
 
 
 def _written(form: Format, model: Cell | Layer, params: Params) -> Flat:
+    places = placed(form, model)
     every = zip(cells(model), values(model, params), strict=True)
     learned = [own for (_, cell), own in every if kind(cell) not in UNLEARNED]
     written = {}
-    for (place, cell), own in zip(placed(form, model), learned, strict=True):
+    for (place, cell), own in zip(places, learned, strict=True):
         fields = _fields(form, cell, own)
         for field, names in _names(form, cell).items():
             size = fields[field].shape[-1] // len(names)
@@ -151,7 +153,7 @@ def _convention(form: Format, cell: Cell) -> Convention:
     return CONVENTIONS[form.conventions].get(kind(cell), Convention("h"))
 
 
-def _fields(form: Format, cell: Cell, params: Params) -> dict[str, Array]:
+def _fields(form: Format, cell: Cell, params: Params) -> dict[str, Any]:
     """The fields as the library has them."""
     convention, names = _convention(form, cell), form.names[kind(cell)]
     if kind(cell) in _POINTWISE:
@@ -207,7 +209,7 @@ def _gridded(cell: Cell, w: Array) -> Array:
 
 
 def _require_zeros(form: Format, cell: Cell, b_n: Array) -> None:
-    if isinstance(b_n, jax.core.Tracer) or np.any(np.asarray(b_n)):
+    if isinstance(b_n, Tracer) or np.any(np.asarray(b_n)):
         raise ValueError(
             f"{form.library} has no place for the candidate's recurrent bias b_n of {cell.name}: "
             "convert to a library that has one, or train on with b_n at zeros"

@@ -118,13 +118,13 @@ class Weights(NamedTuple):
     b_h: Array
 
 
-def joined(*arrays: Any, axis: int = -1) -> Array:
+def joined(*arrays: Any, axis: int = -1) -> Any:
     """The arrays side by side: NumPy's stay NumPy's, so that float64 stays float64."""
     xp = jnp if any(isinstance(a, jax.Array) for a in arrays) else np
     return xp.concatenate(arrays, axis=axis)
 
 
-def nothing(size: int, dtype: Any) -> np.ndarray:
+def nothing(size: int, dtype: Any) -> Any:
     """A bias that adds nothing to any number, bit for bit: -0.0, since -0.0 + 0.0 is 0.0."""
     return np.full(size, -0.0, dtype)
 
@@ -138,7 +138,8 @@ def to_theirs(kind: str, params: Params, convention: Convention) -> Weights:
         n = params.b_n.size
         b_h = joined(b_h[n:], params.b_n)
     b_x = b_x + _added(convention, b_x, -convention.forget)
-    return Weights(*_turned(convention, w_x, w_h), b_x, b_h[order])
+    w_x, w_h = _turned(convention, w_x, w_h)
+    return Weights(w_x, w_h, b_x, b_h[order])
 
 
 def to_ours(kind: str, weights: Weights, convention: Convention) -> dict[str, Any]:

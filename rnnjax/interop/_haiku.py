@@ -8,6 +8,7 @@ to the forget gate at run time, its GRU resets before the product and its z is o
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from rnnjax._cell import Cell, Params, PyTree
 from rnnjax._layer import Layer
@@ -99,7 +100,7 @@ def _place(model: Cell | Layer, every: list[tuple[Path, Cell]]) -> list[str]:
     """`encoder/lstm_1/{}`: the modules on the way, the last by its class where it has no name."""
     places, seen = [], Counter()
     for path, cell in every:
-        ways = {Way.FORWARD: "forward", Way.BACKWARD: "backward"}
+        ways: dict[Any, str] = {Way.FORWARD: "forward", Way.BACKWARD: "backward"}
         steps = [ways.get(step, step) for step in path if step is not Way.CELL]
         names = [step for step in steps if isinstance(step, str)]
         if not steps or isinstance(steps[-1], int):

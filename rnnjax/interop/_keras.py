@@ -122,7 +122,7 @@ def _learned(layer: Any) -> Iterator[Any]:
         yield layer
 
 
-def _merged(layer: Any) -> Iterator[str]:
+def _merged(layer: Any) -> Iterator[Any]:
     """How its directions meet, in our words."""
     if hasattr(layer, "merge_mode"):
         yield {"ave": "mean", None: "separate"}.get(layer.merge_mode, layer.merge_mode)
@@ -132,7 +132,7 @@ def _merged(layer: Any) -> Iterator[str]:
 def _wanted(cell: Cell) -> dict[str, Any]:
     """The options with which Keras computes what the cell does."""
     own, name = options(cell), kind(cell)
-    wanted = {"use_bias": True}
+    wanted: dict[str, Any] = {"use_bias": True}
     if "activation" in own:
         wanted["activation"] = {"identity": "linear"}.get(own["activation"], own["activation"])
     if name in ("lstm", "conv_lstm", "gru", "gru_before"):

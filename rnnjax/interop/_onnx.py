@@ -124,7 +124,6 @@ def to_onnx(
       ModuleNotFoundError: the package onnx is not installed (extra: onnx).
 
     Example:
-      >>> import pytest; onnx = pytest.importorskip("onnx")
       >>> import jax, rnnjax
       >>> from rnnjax import interop
       >>> model = rnnjax.stack(rnnjax.gru(4), rnnjax.linear(2))

@@ -8,10 +8,10 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from rnnjax._cell import Array, PyTree
+from rnnjax._cell import PyTree
 
 
-def flat(tree: PyTree, separator: str) -> dict[str, Array]:
+def flat(tree: PyTree, separator: str) -> dict[str, Any]:
     """The arrays of a tree by the names on their paths."""
     return {
         separator.join(map(name_of, path)): as_array(leaf)
@@ -27,7 +27,7 @@ def name_of(entry: Any) -> str:
     return str(entry)
 
 
-def nested(arrays: dict[str, Array], separator: str) -> dict[str, Any]:
+def nested(arrays: dict[str, Any], separator: str) -> dict[str, Any]:
     """The inverse of `flat`, of dicts."""
     tree: dict[str, Any] = {}
     for name, array in arrays.items():
@@ -39,7 +39,7 @@ def nested(arrays: dict[str, Array], separator: str) -> dict[str, Any]:
     return tree
 
 
-def as_array(value: Any) -> Array | np.ndarray:
+def as_array(value: Any) -> Any:
     """JAX's and NumPy's arrays as they are; tensors and variables as NumPy's, bit for bit."""
     if isinstance(value, jax.Array | np.ndarray):
         return value

@@ -72,6 +72,7 @@ def cell(module: nn.RNNCellBase) -> Cell:
         return module.init(key, initial_state(None), x)["params"]
 
     def step(params: Params, state: State, x: Array) -> tuple[State, Array]:
-        return module.apply({"params": params}, state, x)
+        result: Any = module.apply({"params": params}, state, x)
+        return result
 
     return adapted(type(module).__name__, init, initial_state, step)

@@ -35,6 +35,11 @@ pytestmark = pytest.mark.usefixtures("x64")
 PROJECTED = rnnjax.projected_lstm(H, 2)
 
 
+def slow(*values):
+    """A case that others nearly cover."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 # --- PyTorch -------------------------------------------------------------------------------------
 
 TORCH = {
@@ -46,7 +51,9 @@ TORCH = {
 }
 
 
-@pytest.mark.parametrize("name", TORCH)
+@pytest.mark.parametrize(
+    "name", ["RNN", slow("RNN of relu"), "LSTM", "LSTM with a projection", "GRU"]
+)
 def test_torch(name):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     model, options = TORCH[name]
@@ -149,12 +156,12 @@ def keras_compare(model, make, **options):
     compare(model, run, functools.partial(interop.to_keras, model), dtype=np.float32, **options)
 
 
-@pytest.mark.parametrize("merge", ["concat", "mean"])
-@pytest.mark.parametrize("cell", [GRU, BEFORE, LSTM, TANH], ids=lambda cell: cell.name)
+@pytest.mark.parametrize(
+    ("cell", "merge"),
+    [(GRU, "mean"), (BEFORE, "concat"), slow(LSTM, "concat"), slow(TANH, "sum")],
+    ids=lambda value: getattr(value, "name", value),
+)
 def test_keras_both_directions(cell, merge):
-    if (merge == "mean") != (cell is GRU):
-        pytest.skip("one cell is enough for that")
-
     def make(layers):
         kinds = {"gru": layers.GRU, "lstm": layers.LSTM, "elman": layers.SimpleRNN}
         options = {"reset_after": cell is GRU} if cell.name.startswith("gru") else {}
@@ -189,7 +196,7 @@ def flax_layers(call, tree, xs):
     return jnp.swapaxes(xs, 0, 1)
 
 
-@pytest.mark.parametrize("name", FLAX)
+@pytest.mark.parametrize("name", [slow("LSTM"), "GRU", slow("Simple")])
 def test_linen(name):
     nn = pytest.importorskip("flax.linen", reason="Flax is not installed")
     kinds = {"LSTM": nn.OptimizedLSTMCell, "GRU": nn.GRUCell, "Simple": nn.SimpleCell}
@@ -218,14 +225,15 @@ def test_linen_sequential():
     compare(model, run, functools.partial(interop.to_flax, model))
 
 
-@pytest.mark.parametrize("name", ["LSTM", "Simple"])
+@pytest.mark.parametrize("name", ["LSTM", slow("Simple")])
 def test_nnx(name):
     nnx = pytest.importorskip("flax.nnx", reason="Flax is not installed")
     kind = {"LSTM": nnx.OptimizedLSTMCell, "Simple": nnx.SimpleCell}[name]
     rngs = nnx.Rngs(0)
 
     def layer(size):
-        ways = (nnx.RNN(kind(size, H, param_dtype=float, rngs=rngs)) for _ in range(2))
+        how = {"param_dtype": jnp.float64, "dtype": jnp.float64, "rngs": rngs}
+        ways = (nnx.RNN(kind(size, H, **how)) for _ in range(2))
         return nnx.Bidirectional(*ways, rngs=rngs)
 
     model, module = FLAX[name], nnx.Sequential(layer(D), layer(2 * H))

@@ -145,7 +145,7 @@ def test_other_operators_are_refused():
     with pytest.raises(ValueError, match="no projection"):
         interop.to_onnx(rnnjax.projected_lstm(H, 2), ())
     with pytest.raises(ValueError, match='no merge="sum"'):
-        interop.to_onnx(both(LSTM, merge="sum"), ())
+        interop.to_onnx(both(LSTM, merge="sum"), ((), ()))
 
 
 @pytest.mark.filterwarnings("ignore")  # it warns of itself
