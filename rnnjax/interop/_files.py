@@ -80,7 +80,7 @@ def load_params(path: str | os.PathLike[str], model: Cell | Layer, x_spec: PyTre
       ...     interop.load_params(path, rnnjax.lstm(5), 3)
       Traceback (most recent call last):
         ...
-      ValueError: ...: its model is 'lstm(4)', expected 'lstm(5)'
+      ValueError: the model of the file is 'lstm(4)', expected 'lstm(5)'
     """
     from safetensors import safe_open
 
@@ -89,7 +89,7 @@ def load_params(path: str | os.PathLike[str], model: Cell | Layer, x_spec: PyTre
         given = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
     for what, wanted in (("convention", CONVENTION), ("model", model.name)):
         if said.get(what) != wanted:
-            raise ValueError(f"{path}: its {what} is {said.get(what)!r}, expected {wanted!r}")
+            raise ValueError(f"the {what} of the file is {said.get(what)!r}, expected {wanted!r}")
     like = jax.eval_shape(lambda key: model.init(key, x_spec), jax.random.key(0))
     wanted = {
         "/".join(map(name_of, way)): leaf.shape for way, leaf in jax.tree.leaves_with_path(like)

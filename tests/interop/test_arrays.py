@@ -164,7 +164,9 @@ def test_files(tmp_path):
         params = drawn(model, dtype)
         interop.save_params(path, model, params)
         assert_bitwise(interop.load_params(path, model, D), params)
-    with pytest.raises(ValueError, match=r"its model is 'stack\(.*expected 'lstm\(4\)'"):
+    with pytest.raises(
+        ValueError, match=r"the model of the file is 'stack\(.*expected 'lstm\(4\)'"
+    ):
         interop.load_params(path, LSTM, D)
     with pytest.raises(ValueError, match=r"what differs is .*low/w_x.*\(3, 16\).*\(5, 16\)"):
         interop.load_params(path, model, 5)
