@@ -125,7 +125,7 @@ def _place(sequential: str) -> Callable[[Cell | Layer, list[tuple[Path, Cell]]],
             Way.FORWARD: "forward_rnn",
             Way.BACKWARD: "backward_rnn",
         }
-        return ways.get(step, step) if isinstance(step, Way | str) else sequential.format(step)
+        return sequential.format(step) if isinstance(step, int) else str(ways.get(step, step))
 
     def place(model: Cell | Layer, every: list[tuple[Path, Cell]]) -> list[str]:
         """`layers_0/forward_rnn/cell/{}`: the submodules on the way."""

@@ -171,7 +171,7 @@ def _fields(form: Format, cell: Cell, params: Params) -> dict[str, Any]:
     return {**fields, "b": b_x, "b_n": getattr(params, "b_n", None)}
 
 
-def _params(form: Format, cell: Cell, fields: dict[str, Array]) -> Params:
+def _params(form: Format, cell: Cell, fields: dict[str, Any]) -> Params:
     """Our parameters, of the fields of the library: the inverse of `_fields`."""
     convention, name = _convention(form, cell), kind(cell)
     if name in _POINTWISE:
