@@ -35,6 +35,7 @@ from rnnjax.tasks.adding import Adding
 RESULTS = pathlib.Path(__file__).parent / "results"
 H, B, SEEDS, RATES = 32, 32, 3, (1e-2, 1e-3)
 HELD_OUT = 500
+LEARNED = 0.1  # the share of the error without memory below which a task counts as learned
 
 
 class Problem(NamedTuple):
@@ -200,6 +201,14 @@ def draw_results(found: dict[str, Any]) -> None:
             entries.append(f"{median:.4f} ({worst:.4f})")
             grid[row, column] = min(1.0, median / problem.chance)
         lines.append(f"| `{name}` | {' | '.join(entries)} |")
+    lines += ["", "Learned: the median error is below a tenth of that without memory.", ""]
+    for column, task in enumerate(PROBLEMS):
+        asked = [n for n in np.argsort(grid[:, column]) if not np.isnan(grid[n, column])]
+        split = [[f"`{names[n]}`" for n in asked if (grid[n, column] < LEARNED) == learned]
+                 for learned in (True, False)]  # fmt: skip
+        lines.append(
+            f"- {task}: {len(split[0])} of {len(asked)} learn it; not {', '.join(split[1]) or '-'}"
+        )
     (RESULTS / "learn.md").write_text("\n".join([*lines, ""]))
     order = np.argsort(np.nan_to_num(grid, nan=1.0).mean(1))
     figure = Figure(figsize=(6, 0.22 * len(names) + 1.5), layout="constrained")

@@ -7,6 +7,7 @@ import pathlib
 from types import ModuleType
 
 import rnnjax
+import rnnjax.diagnostics
 import rnnjax.interop
 import rnnjax.tasks.language_model
 import rnnjax.testing
@@ -114,9 +115,11 @@ def render() -> str:
     lines += ["## rnnjax.host", "", *table(defined(rnnjax.host))]
     read = {n: value for n, value in public(rnnjax.attention).items() if not hasattr(rnnjax, n)}
     lines += ["## rnnjax.attention", "", *table(read)]
+    lines += ["## rnnjax.ctc", "", *table(defined(rnnjax.ctc))]
     lines += ["## rnnjax.decoding", "", *table(defined(rnnjax.decoding))]
     kit = {name: value for name, value in public(rnnjax.testing).items() if name != "LAWS"}
     lines += ["## rnnjax.testing", "", *table(kit)]
+    lines += ["## rnnjax.diagnostics", "", *table(public(rnnjax.diagnostics))]
     lines += ["## rnnjax.interop", "", *table(public(rnnjax.interop))]
     lines += ["`rnnjax.interop.linen`, `nnx`, `haiku` and `equinox`: `RNN`, a model of ours as a"]
     lines += ["module there, and `cell`, a cell of theirs as one of ours.", ""]

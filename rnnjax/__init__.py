@@ -2,6 +2,7 @@
 
 from rnnjax import _export
 from rnnjax import attention as attention
+from rnnjax import ctc as ctc
 from rnnjax import decoding as decoding
 from rnnjax import host as host
 from rnnjax._cell import Cell as Cell

@@ -25,6 +25,10 @@ from rnnjax._compile._static import Static
 from rnnjax._factory import natural
 from rnnjax._noise import fold_in, is_key
 
+# What looks on: every call of `unroll` goes to it instead, so that `rnnjax.diagnostics` may see the
+# gradients in any loss. None where nobody does; what jit compiled for another one is not used.
+onlooker = jax.make_user_context(None)
+
 
 def unroll(
     cell: Cell,
@@ -87,6 +91,11 @@ def unroll(
       (True, True)
     """
     check_call(cell, reverse)
+    if onlooker.value is not None:
+        return onlooker.value(
+            cell, params, state, xs, length=length, lengths=lengths, mask=mask, resets=resets,
+            reverse=reverse, time_axis=time_axis, save=save, block=block, loop_unroll=loop_unroll,
+        )  # fmt: skip
     lengths = None if lengths is None else jnp.asarray(lengths)
     sizes = sequence_sizes(cell, params, state, xs, length, lengths, time_axis)
     lengths, mask, resets = checked_rows(lengths, mask, resets, *sizes, time_axis)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rnnjax import Cell
     from rnnjax.tasks.language_model import Evaluation
-    from rnnjax.train import Result, Task
+    from rnnjax.train import Result, Run, Task
 else:
     with contextlib.suppress(ModuleNotFoundError):  # `main` says what is missing
         import tyro
@@ -207,9 +207,12 @@ class Inspect:
 
     Attributes:
       run: Folder of the run, which may still be going on.
+      gradients: Draw how far back in time the gradient of its loss reaches, and how large it is at
+        each array of parameters, as gradients.png in the folder; this reads its data.
     """
 
     run: pathlib.Path
+    gradients: bool = False
 
     def __call__(self) -> None:
         """Prints the tables, draws the curve anew."""
@@ -239,8 +242,21 @@ class Inspect:
             picture = self.run / "training.png"
             plot_training(records, picture, metric=task.metric, clip_norm=task.clip_norm)
             console.print(Text(f"the curve: {picture}\n"), soft_wrap=True)
+        if self.gradients:
+            self._gradients(found, records)
         if cell is not None:
             print_plan(cell, found.system.cell_params(found.state.params), found.system.xs)
+
+    def _gradients(self, found: Run, records: list[dict[str, Any]]) -> None:
+        """Draws the gradients in the loss of the batch that would come next."""
+        from rnnjax.diagnostics import LossGradients, draw_gradients, gradient_record
+
+        task, state = found.task, found.state
+        batch = task.source(task.data()).batch(int(state.step))
+        seen = LossGradients(**gradient_record(found.system.loss)(state, batch))
+        picture = self.run / "gradients.png"
+        draw_gradients(seen, records, picture)
+        print(f"the gradients: {picture}", file=_out())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -480,7 +496,9 @@ def _parse_sweep(words: list[str]) -> Callable[[], None]:
         ("out", _flag(pathlib.Path | None, "Folder; by default a new one under runs/."), None),
     ]
     # What a sweep says by itself, and what belongs to checkpoints.
-    without = ("cell", "seed", "evaluate_every", "patience", "checkpoint_every", "keep")
+    without = (
+        "cell", "seed", "evaluate_every", "patience", "checkpoint_every", "gradients_every", "keep",
+    )  # fmt: skip
     found = tyro.cli(
         dataclasses.make_dataclass(
             "Sweep", [*own, *_groups(task, without, ("the_task", "training"))]

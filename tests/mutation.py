@@ -666,20 +666,27 @@ def every_fault() -> list[Fault]:
     from combine.mutants import COMBINE
     from compile.mutants import MUTANTS as COMPILER
     from decoding_mutants import DECODING
+    from diagnostics.gradient_mutants import GRADIENTS
+    from diagnostics.landscape_mutants import LANDSCAPE
     from interop.interop_mutants import INTEROP
     from tasks.caption_mutants import CAPTION
     from tasks.classifying_mutants import CLASSIFYING
     from tasks.controlled_mutants import CONTROLLED
+    from tasks.elman1990_mutants import ELMAN
     from tasks.forecast_mutants import FORECAST
     from tasks.labelling_mutants import LABELLING
+    from tasks.music_mutants import MUSIC
     from tasks.program_mutants import PROGRAM
+    from tasks.speech_mutants import SPEECH
     from tasks.translating_mutants import TRANSLATING
     from tasks.writing_mutants import WRITING
     from train.training_mutants import TRAIN
 
     writing = (*CAPTION, *PROGRAM, *TRANSLATING, *WRITING)
-    tasks = (*CLASSIFYING, *CONTROLLED, *FORECAST, *LABELLING, *writing)
-    mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *INTEROP, *TRAIN, *tasks)
+    others = (*ELMAN, *MUSIC, *SPEECH)
+    tasks = (*CLASSIFYING, *CONTROLLED, *FORECAST, *LABELLING, *others, *writing)
+    parts = (*GRADIENTS, *INTEROP, *LANDSCAPE)
+    mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *parts, *TRAIN, *tasks)
     return [*FAULTS, *(Fault(*mutant) for mutant in mutants)]
 
 

@@ -55,9 +55,13 @@ def cell_named(name: str, hidden_size: int) -> Cell:
 
 def model_of(name: str, hidden_size: int, outputs: int) -> Cell:
     """The cell and a readout of so many outputs; it reads what `inputs_of` makes of x."""
-    parts = {"rnn": cell_named(name, hidden_size), "readout": rnnjax.linear(outputs)}
+    return rnnjax.stack(**parts_of(name, hidden_size), readout=rnnjax.linear(outputs))
+
+
+def parts_of(name: str, hidden_size: int) -> dict[str, Cell]:
+    """The cell by itself, and what stands before it where it has as many outputs as inputs."""
     before = {"project": rnnjax.linear(hidden_size)} if name in WIDE else {}
-    return rnnjax.stack(**before, **parts)
+    return {**before, "rnn": cell_named(name, hidden_size)}
 
 
 def inputs_of(name: str, xs: Any) -> Any:

@@ -23,6 +23,7 @@ FILES = (
     "metrics.jsonl",
     "training.png",
     "picture.png",
+    "gradients.png",
     "result.json",
     "sample.txt",
     "checkpoints",

@@ -41,6 +41,8 @@ def fit(
     patience: int = 0,
     checkpoint: Callable[[TrainState, Scores | None], object] | None = None,
     checkpoint_every: int = 0,
+    gradients: Callable[[TrainState, PyTree], Record] | None = None,
+    gradients_every: int = 0,
     callbacks: Sequence[Callable[[Record], object]] = (),
     clip_norm: float = 0.0,
     max_skips: int = 10,
@@ -64,8 +66,11 @@ def fit(
       checkpoint: (state, its evaluation or None), to write it down; after every evaluation, at the
         end, and where the run is interrupted.
       checkpoint_every: how many steps lie between two checkpoints besides; 0 for none.
-      callbacks: each is called with a dict for every step, every evaluation and every checkpoint,
-        in order: what a checkpoint has behind it was recorded before it was written.
+      gradients: (state, batch) -> what to record of the gradients of a step before it is taken, as
+        `rnnjax.diagnostics.gradient_record` finds it.
+      gradients_every: how many steps lie between two of them, from the first step on; 0 for none.
+      callbacks: each is called with a dict for every step, evaluation, checkpoint and look at the
+        gradients, in order: what a checkpoint has behind it was recorded before it was written.
       clip_norm: the optimizer's clipping threshold, for the share of clipped steps; 0 for none.
       max_skips: how many skipped steps in a row end the run; that of `make_train_step`.
       per_step: how many things a step works on, for the rate that is shown; by default the source's
@@ -119,7 +124,13 @@ def fit(
                 if watched.over:
                     display.say(f"no better {watched.name} in {patience} evaluations: the end")
                     break
-                state, metrics = step(state, where.batch(batches.batch(index), axes))
+                batch = where.batch(batches.batch(index), axes)
+                if gradients is not None and gradients_every and index % gradients_every == 0:
+                    if pending is not None:
+                        display.show(index - 1, pending)
+                    pending = None
+                    display.examine(index, functools.partial(gradients, state, batch))
+                state, metrics = step(state, batch)
                 saved = False
                 before, pending = pending, metrics
                 if before is not None:  # one step behind, so that the device never waits for us
@@ -310,6 +321,9 @@ class _Display:
         self.evaluation = f" (held out: {_figures(dict([next(iter(scores.items()))]))})"
         self.record({"step": step + 1, "evaluation": scores})
         return scores
+
+    def examine(self, step: int, gradients: Callable[[], Record]) -> None:
+        self.record({"step": step + 1, "gradients": self._aside(gradients)})
 
     def save(self, step: int, checkpoint: Callable[[], object]) -> None:
         self._aside(checkpoint)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from rnnjax.diagnostics.training import LossGradients, draw_gradients, gradient_record
 from rnnjax.train.checkpoint import (
     CheckpointError,
     best_checkpoint,
@@ -101,8 +102,8 @@ def run_task(task: Task, out: str | pathlib.Path | None = None, *, resume: bool 
 
     Returns:
       A `Result`; the folder holds `config.json`, `metrics.jsonl`, `training.png`, `picture.png`,
-      `result.json`, `sample.txt`, `checkpoints/`, and `tensorboard/` where something is installed
-      that writes it.
+      `result.json`, `sample.txt`, `checkpoints/`, `gradients.png` where `gradients_every` asks for
+      it, and `tensorboard/` where something is installed that writes it.
 
     Raises:
       ValueError: the data or the settings will not do, or there is no run to continue.
@@ -167,6 +168,8 @@ def run_task(task: Task, out: str | pathlib.Path | None = None, *, resume: bool 
                 patience=task.patience,
                 checkpoint=checkpoint,
                 checkpoint_every=task.checkpoint_every,
+                gradients=gradient_record(system.loss),
+                gradients_every=task.gradients_every,
                 callbacks=(record, *([board] if board else ())),
                 clip_norm=task.clip_norm,
                 per_step=task.pace()[0],
@@ -179,6 +182,8 @@ def run_task(task: Task, out: str | pathlib.Path | None = None, *, resume: bool 
         plot_training(
             records, folder / "training.png", metric=task.metric, clip_norm=task.clip_norm
         )
+        if seen := [record["gradients"] for record in records if "gradients" in record]:
+            draw_gradients(LossGradients(**seen[-1]), records, folder / "gradients.png")
         test = system.evaluate(state.params, data.test)
         scores = {"model": test[task.metric], **task.baselines(data)}
         example = task.example(data)
@@ -238,7 +243,8 @@ def _compared(task: Task, out: str | pathlib.Path | None, meta: Meta) -> pathlib
             "new run with them"
         )
     here, there = ({**m["config"], **m["versions"]} for m in (meta, stored))
-    free = {*task.paths(), "keep", "checkpoint_every"}  # what no parameter depends on
+    # What no parameter depends on.
+    free = {*task.paths(), "keep", "checkpoint_every", "gradients_every"}
     for name in sorted(here.keys() - free):
         if here[name] != there.get(name):
             warnings.warn(
@@ -310,7 +316,7 @@ def _verdict(task: Task, scores: dict[str, float]) -> str:
     """What is to be said before all else: what the model is no better than, and should be."""
     rivals = [name for name in scores if name != "model" and name in (task.rivals or scores)]
     lost = [name for name in rivals if not scores["model"] < scores[name]]
-    return f"The model does not beat this: {', '.join(lost)}." if lost else ""
+    return f"The model does not beat this: {'; '.join(lost)}." if lost else ""
 
 
 def _throughput(records: list[dict[str, Any]], things: int) -> float:

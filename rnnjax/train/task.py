@@ -87,6 +87,8 @@ class Task:
       evaluate_every: Steps between two evaluations on the validation data, each with a checkpoint.
       patience: End after so many evaluations in a row that were no better; 0 is off.
       checkpoint_every: Steps between two checkpoints besides; 0 for none.
+      gradients_every: Steps between two records of the gradient against lag and of each array of
+        parameters, drawn as gradients.png; 0 for none.
       keep: How many of the latest checkpoints stay; the best one stays as well.
       seed: Of parameters and noise.
     """
@@ -108,6 +110,7 @@ class Task:
     evaluate_every: int = 100
     patience: int = 0
     checkpoint_every: int = 0
+    gradients_every: int = 0
     keep: int = 2
     seed: int = 0
 
@@ -156,7 +159,7 @@ class Task:
         """Raises TypeError or ValueError for settings that will not do, before data are read."""
         for name in ("steps", "batch_size", "keep"):
             natural(name, getattr(self, name), least=1)
-        for name in ("evaluate_every", "patience", "checkpoint_every"):
+        for name in ("evaluate_every", "patience", "checkpoint_every", "gradients_every"):
             natural(name, getattr(self, name))
         for name, choices in self.choices().items():
             one_of(*choices)(name, getattr(self, name))

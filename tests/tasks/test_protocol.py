@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import math
+import os
 import pathlib
 import shutil
 
@@ -18,12 +19,14 @@ from rnnjax.tasks.controlled._base import Controlled
 from rnnjax.train import NonFiniteError, checkpoints, load_run, run_task
 
 pytestmark = pytest.mark.optimised  # runs are compared
-# Of tasks that differ in their data alone (test_controlled.py, test_writing.py) some of each kind
-# of answers; the others when there is time.
+# Of tasks that differ in their data alone (test_controlled.py, test_writing.py, test_classify.py)
+# some of each kind of answers; the others when there is time.
 ALIKE = {name for name, kind in TASKS.items() if issubclass(kind, Controlled)}
 ALIKE -= {"parity", "anbn", "multiplication"}
-ALIKE |= {"dates", "reverse", "pronounce", "dialogue", "summarise"}
+ALIKE |= {"dates", "reverse", "pronounce", "program", "dialogue", "summarise", "classify-digits"}
 WHOLE = [pytest.param(n, marks=pytest.mark.slow) if n in ALIKE else n for n in TASKS]
+# Whose gradients are drawn at each run of the tests: a cell alone, one inside a layer, a decoder.
+SEEN = {"adding", "tag", "add"}
 PNG = b"\x89PNG"
 
 
@@ -111,8 +114,11 @@ def test_the_command_line_trains_evaluates_asks_and_inspects(ran, tmp_path, caps
     assert (tmp_path / "picture.png").read_bytes().startswith(PNG)
     assert main(["predict", result.example, *run]) == 0
     assert capsys.readouterr().out.endswith(f"{result.sample}\n")
-    assert main(["inspect", *run]) == 0
+    drawn = ["--gradients"] if task.name in SEEN or os.environ.get("RNNJAX_SLOW") == "1" else []
+    assert main(["inspect", *run, *drawn]) == 0
     assert task.name in capsys.readouterr().out
+    if drawn:
+        assert (result.folder / "gradients.png").read_bytes().startswith(PNG)
 
 
 def test_bad_input_is_an_error_of_one_line(ran, tmp_path, capsys, monkeypatch):

@@ -399,6 +399,18 @@ def test_ctc_of_a_long_sequence_and_of_none():
     assert alone.total == math.inf  # no step for its label
 
 
+def test_ctc_without_an_alignment_has_no_gradient():
+    """Twice the same label in two steps, beside a row that has an alignment."""
+    logits = np.random.default_rng(1).normal(size=(2, 2, 3)).astype(np.float32)
+    labels, two = np.array([[1, 1], [1, 2]]), np.full(2, 2)
+    loss = jax.jit(jax.value_and_grad(lambda x: ctc(x, two, labels, two).total))
+    value, gradient = loss(logits)
+    assert value == math.inf
+    assert np.isfinite(gradient).all()
+    assert not np.asarray(gradient)[:, 0].any()
+    assert np.asarray(gradient)[:, 1].all()
+
+
 def test_ctc_labels_that_are_no_labels_are_loud():
     logits, one = jnp.zeros((2, 1, 3)), np.ones(1, int)
     for wrong in (0, 3, -1):

@@ -1,0 +1,308 @@
+"""Fixed points of a recurrence under one input: where they are, and what happens around them."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax._cell import Array, Cell, Params, PyTree, State
+from rnnjax._factory import natural, non_negative
+from rnnjax.diagnostics._state import Select, as_vector
+
+# How far beyond 1 a magnitude has to be to count: float32 gives 1 as a little more or less.
+MARGIN = 1e-4
+# The damping of the first step, and that at which no step is short enough to gain anything.
+FIRST, LAST = 1e-3, 1e4
+# Numbers of the Jacobians that are held at a time.
+ROOM = 2**23
+# An outlier is so many times as far from the middle as the farthest start.
+FAR = 2
+# Points on a line have others within this share of the spread, in a direction of which this share
+# is along it.
+LOCAL, ALONG = 0.2, 0.9
+
+
+class FixedPoints(NamedTuple):
+    """M points at which a recurrence stands still or almost, what attracts first.
+
+    Attributes:
+      points: h, as vectors [M, N]; in the units of `as_vector`.
+      states: the same as states of the cell, leaves [M, ...].
+      q: ½ |F(h) - h|², [M].
+      fixed: bool [M]: q is within `tolerance`; the others are slow points.
+      jacobians: ∂F/∂h, [M, N, N].
+      eigenvalues: complex [M, N], the largest magnitudes first.
+      unstable: how many directions lead away, |λ| > 1, int [M]; 0 at an attractor.
+      line: bool [M]: there are points beside it along eigenvalues near 1: it is one of a line, a
+        ring or a plane that attracts as a whole.
+      outlier: bool [M]: farther from the middle of the starts than twice the farthest of them: the
+        equations have it, the network was perhaps never near.
+      starts: how many starts led there, int [M].
+      lost: how many starts led nowhere.
+    """
+
+    points: np.ndarray
+    states: State
+    q: np.ndarray
+    fixed: np.ndarray
+    jacobians: np.ndarray
+    eigenvalues: np.ndarray
+    unstable: np.ndarray
+    line: np.ndarray
+    outlier: np.ndarray
+    starts: np.ndarray
+    lost: int
+
+    @property
+    def stable(self) -> np.ndarray:
+        """Bool [M]: fixed points that no direction leads away from."""
+        return self.fixed & (self.unstable == 0)
+
+
+def fixed_points(
+    cell: Cell,
+    params: Params,
+    x: PyTree,
+    starts: State,
+    *,
+    select: Select = None,
+    tolerance: float = 1e-10,
+    slow: float = 1e-5,
+    distinct: float = 1e-2,
+    near: float = 0.05,
+    steps: int = 300,
+) -> FixedPoints:
+    """Finds the points that one step under an input leaves where they are, or moves least.
+
+        F(h) = the state after cell.step(params, h, x)
+        q(h) = ½ |F(h) - h|²                    0 at a fixed point, a small minimum at a slow point
+        h <- h - (JᵀJ + μI)⁻¹ Jᵀ (F(h) - h)     J = ∂F/∂h - I
+
+    q is brought down from all starts in one compiled program, by the steps of Levenberg and
+    Marquardt: those of Newton where they help, short ones downhill where they do not. They come to
+    saddles as well as to attractors. A step takes time N³ a start: it is for states of up to a few
+    hundred numbers. What is chosen by `select` moves; all else of the state (keys, counters, what
+    is held, leaves that are not chosen) is as the start has it.
+
+    Args:
+      cell: the cell.
+      params: its parameters.
+      x: the input of one step, without batch axes, which stays the same.
+      starts: states [*B, ...] to begin at, such as the network visits: those `emit_state` emits.
+      select: the leaves of the state that move; `as_vector` says how they are chosen.
+      tolerance: the largest q of a fixed point. Of float32 states, q is not known below 1e-12.
+      slow: the largest q of a slow point.
+      distinct: points closer than this are one; as a share of the spread of the starts, which is
+        their root mean square distance from their mean.
+      near: how far from 1 an eigenvalue may be along a line of points.
+      steps: the most steps from a start.
+
+    Returns:
+      `FixedPoints`, in NumPy, attractors first; those with the most starts before others.
+
+    Raises:
+      TypeError: `cell` is no Cell or has no forward derivative, as `clip_gradient` has none.
+      ValueError: x is no single step, the state has no real numbers, or a number will not do.
+
+    Example:
+      h' = tanh(2 h) has an unstable point at 0, and an attractor on each side of it:
+
+      >>> import jax, jax.numpy as jnp, rnnjax
+      >>> from rnnjax.diagnostics import fixed_points
+      >>> cell = rnnjax.elman(1)
+      >>> params = cell.init(jax.random.key(0), 1)._replace(w_h=jnp.array([[2.0]]))
+      >>> found = fixed_points(cell, params, jnp.zeros(1), jnp.linspace(-1, 1, 50)[:, None])
+      >>> print(abs(found.points[:, 0]).round(3), found.unstable)
+      [0.958 0.958 0.   ] [0 0 1]
+
+    Reference:
+      Sussillo & Barak, Opening the Black Box: Low-Dimensional Dynamics in High-Dimensional
+      Recurrent Neural Networks, Neural Computation 25(3), 2013; the minimisation: Marquardt, An
+      Algorithm for Least-Squares Estimation of Nonlinear Parameters, J. SIAM 11(2), 1963.
+    """
+    limits = {"tolerance": tolerance, "slow": slow, "distinct": distinct, "near": near}
+    for name, value in limits.items():
+        non_negative(name, value)
+    starts = jax.tree.map(jnp.asarray, starts)
+    vectors = as_vector(cell, params, starts, select)[0]
+    batch, size = vectors.shape[:-1], vectors.shape[-1]
+    count = math.prod(batch)
+    starts = jax.tree.map(lambda a: a.reshape(count, *a.shape[len(batch) :]), starts)
+    begun = np.asarray(vectors, float).reshape(count, size)
+
+    step = _step(cell, params, x, select)
+    lowest = functools.partial(_lowest, step, natural("steps", steps, least=1))
+    rows = max(1, ROOM // size**2)
+    ends, q = jax.jit(lambda starts: jax.lax.map(lowest, starts, batch_size=rows))(starts)
+    ends, q = np.asarray(ends), np.asarray(q)
+
+    middle = begun.mean(axis=0)
+    away = np.linalg.norm(begun - middle, axis=1)
+    spread = np.sqrt(np.square(away).mean()) or 1.0
+    kept, counts = _distinct(ends, q, slow, distinct * spread)
+    points, q, count = ends[kept], q[kept], count - counts.sum()
+    jacobian = jax.jit(lambda start, v: jax.jacfwd(step(start)[1])(v))
+    jacobians = [np.asarray(jacobian(_row(starts, k), ends[k])) for k in kept]
+    jacobians = np.array(jacobians, ends.dtype).reshape(len(kept), size, size)
+    values, vectors = np.linalg.eig(jacobians.astype(float))
+    by_size = np.argsort(-np.abs(values), axis=1)
+    unstable = (np.abs(values) > 1 + MARGIN).sum(axis=1)
+    found = FixedPoints(
+        points=points,
+        states=(),
+        q=q,
+        fixed=q <= tolerance,
+        jacobians=jacobians,
+        eigenvalues=np.take_along_axis(values, by_size, axis=1).astype(complex),
+        unstable=unstable,
+        line=_on_lines(points, np.abs(values - 1) <= near, vectors, LOCAL * spread),
+        outlier=np.linalg.norm(points - middle, axis=1) > FAR * max(away.max(initial=0), spread),
+        starts=counts,
+        lost=int(count),
+    )
+    order = np.lexsort((q, -counts, unstable, ~found.fixed))
+    ordered: list[Any] = [a[order] if isinstance(a, np.ndarray) else a for a in found]
+    found = FixedPoints(*ordered)
+    # What does not move is as the start has it.
+    _, restore, _ = as_vector(cell, params, _row(starts, kept[order]), select)
+    return found._replace(states=restore(jnp.asarray(found.points)))
+
+
+def _row(tree: PyTree, which: int | np.ndarray) -> PyTree:
+    return jax.tree.map(lambda a: a[which], tree)
+
+
+def _step(cell: Cell, params: Params, x: PyTree, select: Select) -> Callable[[State], Any]:
+    """From a state to its vector, and to F on vectors, all that is not selected as it is there."""
+
+    def of(start: State) -> tuple[Array, Callable[[Array], Array]]:
+        v, restore, _ = as_vector(cell, params, start, select)
+
+        def after(v: Array) -> Array:
+            return as_vector(cell, params, cell.step(params, restore(v), x)[0], select)[0]
+
+        if (shape := jax.eval_shape(after, v).shape) != v.shape:
+            came = ", ".join(str(list(jnp.shape(leaf))) for leaf in jax.tree.leaves(x))
+            raise ValueError(
+                f"x has shape {came}, of which a state of {list(v.shape)} becomes one of "
+                f"{list(shape)}: pass the input of one step, without batch axes"
+            )
+        return v, after
+
+    return of
+
+
+def _lowest(step: Callable[[State], Any], steps: int, start: State) -> tuple[Array, Array]:
+    """Where q is least, downhill from a state, and how much it is there."""
+    v, after = step(start)
+
+    def residual(v: Array) -> Array:
+        return after(v) - v
+
+    def going(at: tuple[Array, ...]) -> Array:
+        _, r, damping, n = at
+        return (n < steps) & (damping < LAST) & (r @ r > 0)
+
+    def better(at: tuple[Array, ...]) -> tuple[Array, ...]:
+        v, r, damping, n = at
+        J = jax.jacfwd(residual)(v)
+        damped = J.T @ J + damping * jnp.eye(v.size, dtype=v.dtype)
+        there = v - jax.scipy.linalg.solve(damped, J.T @ r, assume_a="pos")
+        r_there = residual(there)
+        gains = r_there @ r_there < r @ r  # what is not finite gains nothing
+        v, r = jnp.where(gains, there, v), jnp.where(gains, r_there, r)
+        least = jnp.finfo(v.dtype).eps
+        return v, r, jnp.where(gains, jnp.maximum(damping / 8, least), damping * 8), n + 1
+
+    begin = v, residual(v), jnp.asarray(FIRST, v.dtype), jnp.asarray(0)
+    v, r, *_ = jax.lax.while_loop(going, better, begin)
+    return v, r @ r / 2
+
+
+def _distinct(
+    ends: np.ndarray, q: np.ndarray, slow: float, radius: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which ends to keep, the lowest of those within a radius, and how many each stands for."""
+    kept, counts = [], []
+    for k in np.argsort(q):
+        if not q[k] <= slow:  # nor what is not finite
+            continue
+        distances = np.linalg.norm(ends[kept] - ends[k], axis=1)
+        if kept and distances.min() <= radius:
+            counts[distances.argmin()] += 1
+        else:
+            kept.append(k)
+            counts.append(1)
+    return np.array(kept, int), np.array(counts, int)
+
+
+def _on_lines(
+    points: np.ndarray, marginal: np.ndarray, vectors: np.ndarray, radius: float
+) -> np.ndarray:
+    """Which points have two others close by, along the eigenvectors of eigenvalues near 1."""
+    found = []
+    for point, which, columns in zip(points, marginal, vectors, strict=True):
+        # A pair of complex ones is a plane.
+        span, sizes, _ = np.linalg.svd(np.hstack([columns.real, columns.imag])[:, [*which, *which]])
+        span = span[:, : (sizes > 1e-6).sum()]
+        to = points - point
+        far = np.linalg.norm(to, axis=1)
+        along = np.linalg.norm(to @ span, axis=1) >= ALONG * far
+        found.append((along & (far > 0) & (far <= radius)).sum() >= 2)
+    return np.array(found, bool)
+
+
+def plot_fixed_points(axes: Any, found: FixedPoints, states: Any = None) -> None:
+    """Draws fixed points on the paths of states, in the two or three directions of most variance.
+
+    Attractors are filled circles; saddles are hollow, with as many corners more than two as
+    directions lead away; slow points are crosses, and points on a line are dots.
+
+    Args:
+      axes: matplotlib's axes to draw on; 3-D where they have `projection="3d"`.
+      found: what `fixed_points` returned.
+      states: vectors of states over time [T, *B, N], as of `trajectory`, which say what the
+        directions are; None for those of the points themselves.
+
+    Raises:
+      ValueError: there are fewer numbers or points than directions.
+    """
+    ndim, size = 3 if axes.name == "3d" else 2, found.points.shape[-1]
+    cloud = found.points[~found.outlier] if states is None else np.reshape(states, (-1, size))
+    cloud = cloud.astype(float)
+    if min(cloud.shape) < ndim:
+        raise ValueError(f"{len(cloud)} points of {size} numbers have no {ndim} directions to draw")
+    middle = cloud.mean(axis=0)
+    _, sizes, directions = np.linalg.svd(cloud - middle, full_matrices=False)
+
+    def seen(vectors: np.ndarray) -> np.ndarray:
+        return ((vectors - middle) @ directions[:ndim].T).T
+
+    if states is not None:
+        for path in np.reshape(states, (len(states), -1, size)).swapaxes(0, 1):
+            axes.plot(*seen(path), color="0.7", linewidth=0.6, zorder=1)
+    kinds = {
+        "attractor": (found.stable & ~found.line, {"marker": "o", "color": "black"}),
+        "on a line": (found.line, {"marker": ".", "color": "tab:blue"}),
+        "slow point": (~found.fixed & ~found.line, {"marker": "x", "color": "tab:red"}),
+    }
+    saddle = found.fixed & ~found.line
+    for n in sorted(set(found.unstable[saddle]) - {0}):
+        marker = {"marker": (n + 2, 0, 0), "facecolor": "white", "edgecolor": "tab:red"}
+        kinds[f"{n} way{'s' if n > 1 else ''} out"] = saddle & (found.unstable == n), marker
+    more = {"depthshade": False} if ndim == 3 else {}
+    for name, (which, style) in kinds.items():
+        points = found.points[which & ~found.outlier]
+        if len(points):
+            label = f"{name} ({len(points)})"
+            axes.scatter(*seen(points), s=60, zorder=3, label=label, **style, **more)
+    shares = np.square(sizes) / np.square(sizes).sum()
+    for n, name in enumerate("xyz"[:ndim]):
+        getattr(axes, f"set_{name}label")(f"PC {n + 1} ({shares[n]:.0%} of variance)")
+    axes.legend()

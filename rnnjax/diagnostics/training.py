@@ -1,0 +1,208 @@
+"""The gradients in any loss: by group of parameters, and against lag in all that it unrolls."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax._cell import Array, Params, PyTree
+from rnnjax._held import path_name
+from rnnjax._unroll import onlooker
+from rnnjax.diagnostics._onlooker import Onlooker
+from rnnjax.diagnostics._steps import norm
+
+
+class LossGradients(NamedTuple):
+    """The gradients in a loss.
+
+    Attributes:
+      groups: ‖∂E/∂θ‖ of each array of parameters, by its path.
+      lags: for each run of a cell with a state, by the cell's name, the mean of ‖∂E_t/∂h_{t-n}‖ at
+        lag n = 1 .. T, over rows and steps t with an error; NaN where there is none.
+    """
+
+    groups: dict[str, Array]
+    lags: dict[str, Array]
+
+
+def loss_gradients(
+    loss: Callable[..., Any], params: Params, carried: PyTree, batch: PyTree, key: Array
+) -> LossGradients:
+    """How large the gradients are in a loss, and how far back in time they reach.
+
+    It sees whatever the loss gives to `rnnjax.unroll`, in layers and in tasks, the state and
+    inputs it is given and what comes back from the rest of the model: no word of the loss changes.
+    Of a long sequence, the errors of 16 steps spread over it and of each row's last one are seen.
+
+    Args:
+      loss: what `make_train_step` takes.
+      params: the model's parameters.
+      carried: what passes on from batch to batch.
+      batch: a batch.
+      key: of the noise.
+
+    Returns:
+      `LossGradients`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnnjax
+      >>> from rnnjax.diagnostics import loss_gradients
+      >>> cell = rnnjax.elman(1, activation="identity")
+      >>> one = jnp.ones((1, 1))
+      >>> params = rnnjax.ElmanParams(w_x=one, w_h=0.5 * one, b=jnp.zeros(1))
+      >>> def loss(params, carried, batch, key):
+      ...     return rnnjax.unroll(cell, params, None, batch)[1][-1].sum(), (carried, {})
+      >>> found = loss_gradients(loss, params, (), jnp.ones((3, 1, 1)), jax.random.key(0))
+      >>> print(found.lags["elman(1, identity)"], found.groups["b"])
+      [0.5   0.25  0.125] 1.75
+    """
+    return _loss_gradients(loss, params, carried, batch, key)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _loss_gradients(
+    loss: Callable[..., Any], params: Params, carried: PyTree, batch: PyTree, key: Array
+) -> LossGradients:
+    def value(params: Params, probes: list[Array] | None) -> Array:
+        looking = Onlooker(probes)
+        with onlooker(looking):
+            found = loss(params, carried, batch, key)[0]
+        seen[:] = looking.runs
+        return found
+
+    seen: list[tuple[str, int]] = []
+    jax.eval_shape(value, params, None)
+    probes = [jnp.zeros((2, time), jnp.float32) for _, time in seen]
+    grads, found = jax.grad(value, (0, 1))(params, probes)
+    groups = {path_name(p): norm(g.ravel()) for p, g in jax.tree.leaves_with_path(grads)}
+    lags = [total / count for total, count in found]
+    return LossGradients(groups, dict(zip(_apart(name for name, _ in seen), lags, strict=True)))
+
+
+def _apart(names: Iterable[str]) -> list[str]:
+    """Names, numbered where they are the same."""
+    found: list[str] = []
+    for name in names:
+        same = sum(other.partition(" #")[0] == name for other in found)
+        found.append(f"{name} #{same + 1}" if same else name)
+    return found
+
+
+def gradient_record(loss: Callable[..., Any]) -> Callable[[Any, PyTree], dict[str, Any]]:
+    """`loss_gradients` as the `gradients` of `rnnjax.train.fit`: what a run records every n steps.
+
+    Args:
+      loss: what `make_train_step` takes.
+
+    Returns:
+      From a `TrainState` and a batch to the figures of `LossGradients`, as JSON has them.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax
+      >>> from rnnjax.diagnostics import gradient_record
+      >>> from rnnjax.train import init_train_state
+      >>> def loss(params, carried, batch, key):
+      ...     return jnp.square(params["w"] - batch).sum(), (carried, {})
+      >>> state = init_train_state({"w": jnp.zeros(1)}, optax.sgd(0.1), jax.random.key(0))
+      >>> gradient_record(loss)(state, jnp.ones(1))
+      {'groups': {'w': 2.0}, 'lags': {}}
+    """
+
+    def record(state: Any, batch: PyTree) -> dict[str, Any]:
+        key = jax.random.fold_in(state.key, state.step + 1)  # as the training step has it
+        found = jax.device_get(loss_gradients(loss, state.params, state.carried, batch, key))
+        return jax.tree.map(lambda x: np.asarray(x).tolist(), found._asdict())
+
+    return record
+
+
+def plot_loss_gradients(axes: Any, found: LossGradients) -> None:
+    """Draws the gradient against lag, a line for each run of a cell.
+
+    Args:
+      axes: matplotlib's axes to draw on.
+      found: what `loss_gradients` gives.
+    """
+    styles = ("-", "--", ":", "-.")
+    for n, (name, values) in enumerate(found.lags.items()):
+        values = np.asarray(values, float)
+        shown = np.where(values > 0, values, np.nan)
+        label = name if len(name) < 40 else f"{name[:37]}..."
+        axes.semilogy(np.arange(1, len(shown) + 1), shown, styles[n % 4], label=label)
+    axes.set_xlabel("lag n, steps")
+    axes.set_ylabel(r"mean of $\|∂E_t/∂h_{t-n}\|$")
+    axes.grid(alpha=0.3)
+    if found.lags:
+        axes.legend(fontsize=8)
+
+
+def plot_gradient_groups(axes: Any, found: LossGradients) -> None:
+    """Draws the norm of the gradient of each array of parameters, as points.
+
+    Args:
+      axes: matplotlib's axes to draw on.
+      found: what `loss_gradients` gives.
+    """
+    names = list(found.groups)[::-1]
+    norms = np.array([found.groups[name] for name in names], float)
+    axes.plot(np.where(norms > 0, norms, np.nan), names, "o")
+    if (norms > 0).any():
+        axes.set_xscale("log")
+    axes.tick_params(axis="y", labelsize=min(9, 160 / max(1, len(names))))
+    axes.set_xlabel("‖∂E/∂θ‖")
+    axes.grid(alpha=0.3)
+
+
+def plot_gradient_records(axes: Any, records: Iterable[dict[str, Any]], name: str) -> Any:
+    """Draws how the gradient against lag changed in training, as a map.
+
+    Args:
+      axes: matplotlib's axes to draw on.
+      records: those of a run with `gradients_every`.
+      name: the run of a cell, as in `LossGradients.lags`.
+
+    Returns:
+      matplotlib's image, for a colour bar.
+    """
+    found = [r for r in records if name in r.get("gradients", {}).get("lags", ())]
+    values = [np.array(r["gradients"]["lags"][name], float) for r in found]  # None is NaN
+    shown = np.full((len(values), max(map(len, values))), np.nan)
+    for row, value in zip(shown, values, strict=True):
+        row[: len(value)] = np.where(value > 0, value, np.nan)
+    steps = [r["step"] for r in found]
+    image = axes.pcolormesh(np.arange(1, shown.shape[1] + 1), steps, np.log10(shown),
+                            shading="nearest", cmap="viridis")  # fmt: skip
+    axes.set_xlabel("lag n, steps")
+    axes.set_ylabel("training step")
+    return image
+
+
+def draw_gradients(
+    found: LossGradients, records: Iterable[dict[str, Any]], file: pathlib.Path
+) -> None:
+    """Draws what there is to see of a run's gradients as a PNG: lags, groups, and their history.
+
+    Args:
+      found: what `loss_gradients` gives of the run's parameters.
+      records: what the run recorded; the history is drawn where it has one of some steps.
+      file: where to write it.
+    """
+    from rnnjax.train.plot import figure_type
+
+    history = [r for r in records if "gradients" in r]
+    names = [n for n in found.lags if sum(n in r["gradients"]["lags"] for r in history) > 1]
+    panels = 2 + len(names)
+    figure = figure_type()(figsize=(5.5 * panels, 4.5), layout="constrained")
+    lags, groups, *maps = figure.subplots(1, panels)
+    plot_loss_gradients(lags, found)
+    plot_gradient_groups(groups, found)
+    for axes, name in zip(maps, names, strict=True):
+        image = plot_gradient_records(axes, history, name)
+        figure.colorbar(image, label=r"log₁₀ of $\|∂E_t/∂h_{t-n}\|$")
+    figure.savefig(file, dpi=120)

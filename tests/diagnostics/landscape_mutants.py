@@ -1,0 +1,68 @@
+"""Faults of fixed points, gates, memory and slices, for `tests/mutation.py`: as its neighbours."""
+
+_FAULTS = [
+    ("fixed_points", "steps uphill are taken", "gains = r_there @ r_there < r @ r",
+     "gains = r_there @ r_there < 9 * (r @ r)", "uphill"),
+    ("fixed_points", "of the wrong matrix", "J = jax.jacfwd(residual)(v)",
+     "J = jax.jacfwd(residual)(v).T", "linear or any_cell"),
+    ("fixed_points", "the Jacobian is that of the residual", "jax.jacfwd(step(start)[1])(v)",
+     "jax.jacfwd(lambda u: step(start)[1](u) - u)(v)", "linear or tanh"),
+    ("fixed_points", "what shrinks leads away", "np.abs(values) > 1 + MARGIN",
+     "values.real > 1 + MARGIN", "tanh"),
+    ("fixed_points", "near is one", "distances.min() <= radius", "distances.min() <= 0",
+     "linear or within"),
+    ("fixed_points", "an eigenvalue near 1 is a line", "<= radius)).sum() >= 2",
+     "<= radius)).sum() >= 0", "line"),
+    ("fixed_points", "neighbours on any side", ">= ALONG * far", ">= 0 * far", "another_direction"),
+    ("fixed_points", "slow points are fixed", "fixed=q <= tolerance", "fixed=q <= slow",
+     "slow_points"),
+    ("fixed_points", "nothing is far", "> FAR * max(", "> 99 * max(", "outlier"),
+    ("fixed_points", "counters of other starts", "_row(starts, kept[order])",
+     "_row(starts, order)", "counters"),
+    ("_logistic", "those of parameters alone are gates", "logistic\" and any(given)",
+     "logistic\"", "any_step"),
+    ("_logistic", "jitted functions are closed", "if eqn.primitive.name in (\"jit\", \"pjit\"):",
+     "if eqn.primitive.name == \"pjit\":", "any_step or equations"),
+    ("_logistic", "packed gates stay packed", "if gate is whole]", "if gate is None]", "any_step"),
+    ("gates", "names in another order", "\"f i o\")", "\"i f o\")", "own_columns"),
+    ("gates", "names where there are more gates", "known if len(known) == len(found) else numbers",
+     "(known + numbers)[: len(found)]", "parts"),
+    ("gates", "padding counts", "return values[real]", "return values[real | True]",
+     "real_steps"),
+    ("gates", "the mean of the gate", "np.log(_real(gate, mask)).mean(axis=0)",
+     "np.log(_real(gate, mask).mean(axis=0))", "time_constant"),
+    ("memory", "judged on what was fitted",
+     "parts = slice(first, middle), slice(middle, None)",
+     "parts = slice(first, middle), slice(first, middle)", "chance"),
+    ("memory", "lags the other way", "np.roll(wanted, lag, axis=0)",
+     "np.roll(wanted, -lag, axis=0)", "delay or leaky"),
+    ("memory", "a correlation", "_correlation(found, judged[1]) ** 2",
+     "_correlation(found, judged[1])", "leaky"),
+    ("memory", "padding is remembered", "states[part][real[part]]",
+     "states[part][real[part] | True]", "padding"),
+    ("states", "units beside those of all leaves", "dead * deviations[place].max(initial=0)",
+     "dead * deviations.max(initial=0)", "real_steps"),
+    ("states", "opposites are no twins", "np.tril(np.abs(correlations) >= same, -1)",
+     "np.tril(correlations >= same, -1)", "real_steps"),
+    ("landscape", "one length for all filters", "axes = tuple(range(weight.ndim - 1))",
+     "axes = tuple(range(weight.ndim))", "filter"),
+    ("landscape", "biases move", "if jnp.ndim(weight) < 2 or", "if", "filter"),
+    ("landscape", "the plane is turned over", "indexing=\"ij\"), axis=-1)",
+     "indexing=\"xy\"), axis=-1)", "slices_of"),
+    ("landscape", "the path is a step ahead", "path.append((here,",
+     "path.append((jax.tree.map(np.array, state.params),", "loop"),
+    ("cliff", "w and b exchanged", "{\"w\": one, \"b\": zero}, {\"w\": zero, \"b\": one}",
+     "{\"w\": zero, \"b\": one}, {\"w\": one, \"b\": zero}", "paper"),
+    ("cliff", "the output is x", "jax.nn.sigmoid(new),\n", "new,\n", "paper"),
+]  # fmt: skip
+
+_TESTS = {
+    "fixed_points": "fixed_points", "_logistic": "gates", "gates": "gates", "memory": "memory",
+    "states": "memory", "landscape": "landscape", "cliff": "landscape",
+}  # fmt: skip
+
+LANDSCAPE = [
+    (f"diagnostics {file.strip('_')}: {what}", f"rnnjax/diagnostics/{file}.py", old, new,
+     (f"tests/diagnostics/test_{_TESTS[file]}.py", "-k", tests))
+    for file, what, old, new, tests in _FAULTS
+]  # fmt: skip
