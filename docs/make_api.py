@@ -8,6 +8,7 @@ from types import ModuleType
 
 import rnnjax
 import rnnjax.diagnostics
+import rnnjax.interop
 import rnnjax.tasks.language_model
 import rnnjax.testing
 import rnnjax.train
@@ -119,6 +120,9 @@ def render() -> str:
     kit = {name: value for name, value in public(rnnjax.testing).items() if name != "LAWS"}
     lines += ["## rnnjax.testing", "", *table(kit)]
     lines += ["## rnnjax.diagnostics", "", *table(public(rnnjax.diagnostics))]
+    lines += ["## rnnjax.interop", "", *table(public(rnnjax.interop))]
+    lines += ["`rnnjax.interop.linen`, `nnx`, `haiku` and `equinox`: `RNN`, a model of ours as a"]
+    lines += ["module there, and `cell`, a cell of theirs as one of ours.", ""]
     lines += ["## rnnjax.train", "", *table(public(rnnjax.train))]
     lines += [
         "## rnnjax.tasks",

@@ -668,6 +668,7 @@ def every_fault() -> list[Fault]:
     from decoding_mutants import DECODING
     from diagnostics.gradient_mutants import GRADIENTS
     from diagnostics.landscape_mutants import LANDSCAPE
+    from interop.interop_mutants import INTEROP
     from tasks.caption_mutants import CAPTION
     from tasks.classifying_mutants import CLASSIFYING
     from tasks.controlled_mutants import CONTROLLED
@@ -684,7 +685,8 @@ def every_fault() -> list[Fault]:
     writing = (*CAPTION, *PROGRAM, *TRANSLATING, *WRITING)
     others = (*ELMAN, *MUSIC, *SPEECH)
     tasks = (*CLASSIFYING, *CONTROLLED, *FORECAST, *LABELLING, *others, *writing)
-    mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *GRADIENTS, *LANDSCAPE, *TRAIN, *tasks)
+    parts = (*GRADIENTS, *INTEROP, *LANDSCAPE)
+    mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *parts, *TRAIN, *tasks)
     return [*FAULTS, *(Fault(*mutant) for mutant in mutants)]
 
 

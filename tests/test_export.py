@@ -1,7 +1,10 @@
 """`jax.export` of what this library makes: sizes that are not known, trees that are ours."""
 
 import importlib
+import os
 import pkgutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -58,3 +61,32 @@ def test_a_sequence_of_unknown_size(shape):
     np.testing.assert_allclose(
         written.call(params, xs, lengths), run(params, xs, lengths), atol=1e-6
     )
+
+
+SERVER = """
+import sys, numpy; from jax import export
+step = export.deserialize(open(sys.argv[1], "rb").read())
+h, xs, ys = numpy.load(sys.argv[2]).values()
+for x, y in zip(xs, ys):
+    h, got = step.call(h, x)
+    numpy.testing.assert_allclose(got, y, atol=1e-6)
+assert "rnnjax" not in sys.modules
+"""
+
+
+def test_a_streaming_step_is_served_without_this_library(tmp_path):
+    """The weights are in the program, and its state is an array."""
+    cell = rnnjax.stack(rnnjax.gru(4), rnnjax.linear(2))
+    params, xs = cell.init(jax.random.key(0), 2), np.ones((3, 5, 2), np.float32)
+    h = cell.initial_state(params, (5,))[0]
+
+    def step(h, x):
+        (h, _), y = cell.step(params, (h, ()), x)
+        return h, y
+
+    written = export.export(jax.jit(step))(h, xs[0]).serialize()
+    (tmp_path / "step").write_bytes(written)
+    _, ys = rnnjax.unroll(cell, params, (h, ()), xs)
+    np.savez(tmp_path / "data.npz", h=h, xs=xs, ys=ys)
+    command = [sys.executable, "-c", SERVER, tmp_path / "step", tmp_path / "data.npz"]
+    subprocess.run(command, check=True, cwd=tmp_path, env={**os.environ, "JAX_PLATFORMS": "cpu"})

@@ -4,6 +4,8 @@ Weights are random and distinct for every gate, T > 1, the initial state is not 
 hold 0 and T: constant weights hide swapped gates and transposed matrices.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ import oracles
 import pytest
 from oracles import assert_close, pair
 
-from rnnjax import LSTMState, elman, gru, lstm, unroll
+from rnnjax import LSTMState, elman, gru, interop, lstm, unroll
 
 T, B, D, H = 4, 3, 2, 3
 LENGTHS = np.array([T, 0, 2])
@@ -113,22 +115,20 @@ def test_torch(name):
     params, state, xs, bars = problem(cell)
     (final, ys), gradients = ours(cell, (params, state, xs, bars), lengths=lengths)
 
+    weights, pull = jax.vjp(functools.partial(interop.to_torch, cell), params)
+
     def leaf(a):
         return torch.tensor(np.asarray(a), dtype=torch.float64, requires_grad=True)
 
-    p, s, x = jax.tree.map(leaf, (params, state, xs))
-    zero = torch.zeros_like(p.b)
-    if name == "lstm":  # gates i, f, g, o in both
-        module, hidden, b_h = torch.nn.LSTM(D, H), (s.h[None], s.c[None]), zero
-    elif name == "gru-after":  # gates r, z, n in both; the candidate has two biases
-        module, hidden, b_h = torch.nn.GRU(D, H), s[None], torch.cat([zero[: 2 * H], p.b_n])
+    weights, s, x = jax.tree.map(leaf, (weights, state, xs))
+    if name == "lstm":
+        module, hidden = torch.nn.LSTM(D, H), (s.h[None], s.c[None])
+    elif name == "gru-after":
+        module, hidden = torch.nn.GRU(D, H), s[None]
     else:
-        module, hidden, b_h = torch.nn.RNN(D, H, nonlinearity=name[6:]), s[None], zero
-    weights = {"weight_ih_l0": p.w_x.T, "weight_hh_l0": p.w_h.T, "bias_ih_l0": p.b}
+        module, hidden = torch.nn.RNN(D, H, nonlinearity=name[6:]), s[None]
     pack = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=False)
-    packed, last = torch.func.functional_call(
-        module.double(), {**weights, "bias_hh_l0": b_h}, (pack, hidden)
-    )
+    packed, last = torch.func.functional_call(module.double(), weights, (pack, hidden))
     want, _ = torch.nn.utils.rnn.pad_packed_sequence(packed, total_length=T)
     last = [a[0] for a in last] if name == "lstm" else [last[0]]
 
@@ -137,9 +137,9 @@ def test_torch(name):
     state_bar, ys_bar = jax.tree.map(torch.tensor, bars)
     loss = (want * ys_bar).sum()
     loss += sum((a * b).sum() for a, b in zip(last, jax.tree.leaves(state_bar), strict=True))
-    inputs = jax.tree.leaves((p, s, x))
-    grads = [g.numpy() for g in torch.autograd.grad(loss, inputs)]
-    assert_close(jax.tree.leaves(gradients), grads)
+    inputs, structure = jax.tree.flatten((weights, s, x))
+    grads = structure.unflatten([g.numpy() for g in torch.autograd.grad(loss, inputs)])
+    assert_close(gradients, (*pull(jax.tree.map(jnp.asarray, grads[0])), *grads[1:]))
 
 
 # --- JAX libraries: their cells in a lax.scan, our weights copied into their trees ---------------
@@ -164,45 +164,17 @@ def compare(
     assert_close(gradients, want_gradients)
 
 
-def gates(params, count):
-    """[(W, U, b) of each gate]."""
-    w_x, w_h, b = (jnp.split(a, count, axis=-1) for a in params[:3])
-    return list(zip(w_x, w_h, b, strict=True))
-
-
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", ["elman-tanh", "lstm", "gru-after"])
 def test_flax(name):
     linen = pytest.importorskip("flax.linen", reason="Flax is the oracle here")
     cell, _ = CELLS[name]
 
-    if name == "lstm":
-        module = linen.OptimizedLSTMCell(H, param_dtype=float)
-
-        def weights(p):
-            tree = {}
-            for gate, (w, u, b) in zip("ifgo", gates(p, 4), strict=True):
-                tree |= {f"i{gate}": {"kernel": w}, f"h{gate}": {"kernel": u, "bias": b}}
-            return tree
-
-    elif name == "gru-after":
-        module = linen.GRUCell(H, param_dtype=float)
-
-        def weights(p):
-            tree = {}
-            for gate, (w, u, b) in zip("rzn", gates(p, 3), strict=True):
-                tree |= {f"i{gate}": {"kernel": w, "bias": b}, f"h{gate}": {"kernel": u}}
-            tree["hn"]["bias"] = p.b_n
-            return tree
-
-    else:
-        module = linen.SimpleCell(H, param_dtype=float)
-
-        def weights(p):
-            return {"i": {"kernel": p.w_x, "bias": p.b}, "h": {"kernel": p.w_h}}
+    kinds = {"lstm": linen.OptimizedLSTMCell, "gru-after": linen.GRUCell}
+    module = kinds.get(name, linen.SimpleCell)(H, param_dtype=float)
 
     def step(p, s, x):
-        return module.apply({"params": weights(p)}, s, x)
+        return module.apply({"params": interop.to_flax(cell, p)}, s, x)
 
     if name == "lstm":  # Flax carries (c, h)
         compare(cell, step, lambda s: (s.c, s.h), lambda s: LSTMState(s[1], s[0]))
@@ -218,36 +190,12 @@ def test_haiku(name):
     kinds = {"elman-relu": hk.VanillaRNN, "lstm": hk.LSTM, "gru-before": hk.GRU}
     module = hk.without_apply_rng(hk.transform(lambda x, s: kinds[name](H)(x, s)))
 
-    if name == "lstm":  # one matrix for x and h, gates i, g, f, o, and f + 1 at run time
-
-        def weights(p):
-            i, f, g, o = gates(p, 4)
-            w, u, b = (jnp.concatenate(parts, -1) for parts in zip(i, g, f, o, strict=True))
-            b = b.at[2 * H : 3 * H].add(-1.0)
-            return {"lstm/linear": {"w": jnp.concatenate([w, u]), "b": b}}
-
+    to = back = lambda s: s
+    if name == "lstm":
         to, back = lambda s: hk.LSTMState(s.h, s.c), lambda s: LSTMState(s.hidden, s.cell)
-    elif name == "gru-before":  # h' = (1 - z) h + z n: its z is our 1 - z
-
-        def weights(p):
-            r, z, n = gates(p, 3)
-            z = jax.tree.map(jnp.negative, z)
-            w, u, b = (jnp.concatenate(parts, -1) for parts in zip(z, r, n, strict=True))
-            return {"gru": {"w_i": w, "w_h": u, "b": b}}
-
-        to = back = lambda s: s
-    else:
-
-        def weights(p):
-            return {
-                "vanilla_rnn/linear": {"w": p.w_x, "b": p.b},
-                "vanilla_rnn/linear_1": {"w": p.w_h, "b": jnp.zeros_like(p.b)},
-            }
-
-        to = back = lambda s: s
 
     def step(p, s, x):
-        y, s = module.apply(weights(p), x, s)
+        y, s = module.apply(interop.to_haiku(cell, p), x, s)
         return s, y
 
     compare(cell, step, to, back)
@@ -262,12 +210,7 @@ def test_equinox(name):
     skeleton = kind(D, H, key=jax.random.key(0))
 
     def step(p, s, x):
-        fields = {"weight_ih": p.w_x.T, "weight_hh": p.w_h.T, "bias": p.b}
-        if name != "lstm":
-            fields["bias_n"] = p.b_n
-        module = eqx.tree_at(
-            lambda m: [getattr(m, f) for f in fields], skeleton, list(fields.values())
-        )
+        module = interop.to_equinox(cell, p, skeleton)
         s = jax.vmap(module)(x, s)
         return s, s[0] if name == "lstm" else s
 
@@ -291,18 +234,9 @@ def test_keras(name):
     with jax.numpy_dtype_promotion("standard"):
         module.build((B, D))
 
-    def weights(p):
-        if name in ("elman-tanh", "lstm"):  # gates i, f, c, o: ours
-            return [p.w_x, p.w_h, p.b]
-        r, z, n = gates(p, 3)  # gates z, r, h
-        w, u, b = (jnp.concatenate(parts, -1) for parts in zip(z, r, n, strict=True))
-        if name == "gru-after":
-            b = jnp.stack([b, jnp.concatenate([jnp.zeros(2 * H), p.b_n])])
-        return [w, u, b]
-
     def step(p, s, x):
         fixed = [v.value for v in module.non_trainable_variables]
-        y, s = module.stateless_call(weights(p), fixed, x, s)[0]
+        y, s = module.stateless_call(interop.to_keras(cell, p), fixed, x, s)[0]
         return tuple(s), y
 
     if name == "lstm":

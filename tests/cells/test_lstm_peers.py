@@ -2,18 +2,19 @@
 same random weights."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import assert_close, pair
 
 import rnnjax
+from rnnjax import interop
 
 from .known import D, H
 
 pytestmark = pytest.mark.usefixtures("x64")
 T, B, F = 4, 2, 2
 SHAPE, KERNEL = (3, 4), (3, 2)
+CONV = rnnjax.conv_lstm(SHAPE, F, kernel=KERNEL)
 
 
 def drawn(seed, like):
@@ -134,21 +135,16 @@ def test_torchrecurrent(name):
 
 def jax_compare(step, to_theirs, dtype=np.float64):
     """Compares `conv_lstm` with `step(params, their state, x) -> (their state, y)`."""
-    cell = rnnjax.conv_lstm(SHAPE, F, kernel=KERNEL)
-    inputs, bar = problem(cell, *SHAPE, D)
+    inputs, bar = problem(CONV, *SHAPE, D)
 
     def run(params, state, xs):
         with jax.numpy_dtype_promotion("standard"):
             return jax.lax.scan(lambda s, x: step(params, s, x), to_theirs(state), xs)[1]
 
     got, want = jax.tree.map(
-        lambda a: np.asarray(a, dtype), (ours(cell, inputs, bar), differentiated(run, inputs, bar))
+        lambda a: np.asarray(a, dtype), (ours(CONV, inputs, bar), differentiated(run, inputs, bar))
     )
     assert_close(got, want)
-
-
-def kernels(params):
-    return [w.reshape(*KERNEL, -1, 4 * F) for w in (params.w_x, params.w_h)]
 
 
 def test_conv_lstm_is_that_of_haiku():
@@ -161,20 +157,8 @@ def test_conv_lstm_is_that_of_haiku():
         )
     )
 
-    def weights(p):  # gates i, g, f, o, and f + 1 at run time
-        def reordered(w):
-            i, f, g, o = jnp.split(w, 4, axis=-1)
-            return jnp.concatenate([i, g, f, o], axis=-1)
-
-        w_x, w_h = map(reordered, kernels(p))
-        b = reordered(p.b).at[2 * F : 3 * F].add(-1.0)
-        return {
-            "conv2_dlstm/input_to_hidden": {"w": w_x, "b": b},
-            "conv2_dlstm/hidden_to_hidden": {"w": w_h, "b": jnp.zeros_like(b)},
-        }
-
     def step(p, s, x):
-        y, s = module.apply(weights(p), x, s)
+        y, s = module.apply(interop.to_haiku(CONV, p), x, s)
         return s, y
 
     jax_compare(step, lambda s: hk.LSTMState(s.h, s.c))
@@ -191,7 +175,7 @@ def test_conv_lstm_is_that_of_keras():
 
     def step(p, s, x):
         fixed = [v.value for v in layer.non_trainable_variables]
-        y, s = layer.stateless_call([*kernels(p), p.b], fixed, x, s)[0]
+        y, s = layer.stateless_call(interop.to_keras(CONV, p), fixed, x, s)[0]
         return tuple(s), y
 
     jax_compare(step, tuple, np.float32)  # some of what Keras computes is

@@ -1,0 +1,153 @@
+"""Keras: `SimpleRNN`, `LSTM`, both forms of `GRU`, `ConvLSTM`, directions, and what is around.
+
+Keras keeps a list of arrays, in the order of the layers: names play no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rnnjax._cell import Array, Cell, Params
+from rnnjax._layer import Layer
+from rnnjax.interop._format import Format, compare, expected, options, placed, read, write
+from rnnjax.interop._models import Path, kind, merges
+from rnnjax.interop._tree import as_array
+
+_RECURRENT = {"w_x": "kernel", "w_h": "recurrent_kernel", "b": "bias"}
+_NAMES = {
+    "elman": _RECURRENT,
+    "irnn": _RECURRENT,
+    "lstm": _RECURRENT,
+    "conv_lstm": _RECURRENT,
+    "gru": {"w_x": "kernel", "w_h": "recurrent_kernel", "b_xh": "bias"},
+    "gru_before": _RECURRENT,
+    "embed": {"table": "embeddings"},
+    "linear": {"w": "kernel", "b": "bias"},
+    "layer_norm": {"scale": "gamma", "offset": "beta"},
+}
+
+
+def from_keras(model: Cell | Layer, weights: Any) -> Params:
+    """The parameters of a model of ours from Keras' weights.
+
+    Of the two biases of `GRU(reset_after=True)` those of r and z become their sum; all else keeps
+    its bits.
+
+    Args:
+      model: what they are weights of: a cell, or layers of cells; names are not compared.
+      weights: the list `layer.get_weights()` or a list of arrays, or the layer or model, whose
+        options are then compared.
+
+    Returns:
+      Parameters of the model.
+
+    Raises:
+      ValueError: there are more arrays or fewer, a shape is another, Keras has no such cell, or the
+        layer computes something else: another activation, the other form of GRU.
+
+    Example:
+      >>> import numpy as np, rnnjax
+      >>> from rnnjax import interop
+      >>> weights = [np.ones((3, 12)), np.ones((4, 12)), np.ones((2, 12))]
+      >>> params = interop.from_keras(rnnjax.gru(4), weights)
+      >>> params.w_x.shape, params.b[0].item(), params.b_n[0].item()
+      ((3, 12), 2.0, 1.0)
+    """
+    if hasattr(weights, "get_weights"):
+        _compare(model, weights)
+        weights = [variable.value for variable in weights.weights]
+    names = [*expected(KERAS, model)]
+    if len(names) != len(weights):
+        raise ValueError(
+            f"{model.name} has {len(names)} arrays in Keras, {', '.join(names)}, got {len(weights)}"
+        )
+    return read(KERAS, model, dict(zip(names, map(as_array, weights), strict=True)))
+
+
+def to_keras(model: Cell | Layer, params: Params) -> list[Array]:
+    """Keras' weights of a model of ours: the inverse of `from_keras`, bit for bit.
+
+    Set them with `layer.set_weights(weights)`.
+
+    Args:
+      model: a cell, or layers of cells.
+      params: its parameters.
+
+    Returns:
+      A list of arrays, in the order of `layer.get_weights()`.
+
+    Raises:
+      ValueError: Keras has no such cell.
+
+    Example:
+      >>> import jax, rnnjax
+      >>> from rnnjax import interop
+      >>> model = rnnjax.bidirectional(rnnjax.gru(4, reset="before"))
+      >>> weights = interop.to_keras(model, model.init(jax.random.key(0), 3))
+      >>> [w.shape for w in weights]
+      [(3, 12), (4, 12), (12,), (3, 12), (4, 12), (12,)]
+    """
+    return [*write(KERAS, model, params).values()]
+
+
+def _place(model: Cell | Layer, every: list[tuple[Path, Cell]]) -> list[str]:
+    """By number: the order is all there is."""
+    return [f"{i}/{{}}" for i, _ in enumerate(every)]
+
+
+def _compare(model: Cell | Layer, layer: Any) -> None:
+    """Raises ValueError where a layer of Keras computes something else than the model."""
+    ours, theirs = [cell for _, cell in placed(KERAS, model)], [*_learned(layer)]
+    if len(ours) != len(theirs):
+        got = ", ".join(type(each).__name__ for each in theirs)
+        raise ValueError(f"{model.name} has {len(ours)} cells with weights, Keras has {got}")
+    for cell, their in zip(ours, theirs, strict=True):
+        compare(KERAS, cell, their.get_config(), _wanted(cell))
+    if merges(model) != {*_merged(layer)}:
+        raise ValueError(
+            f"Keras merges directions by {[*_merged(layer)]}, {model.name} by {[*merges(model)]}"
+        )
+
+
+def _learned(layer: Any) -> Iterator[Any]:
+    """The cells and layers with weights, in the order of `get_weights`."""
+    if hasattr(layer, "forward_layer"):
+        yield from (*_learned(layer.forward_layer), *_learned(layer.backward_layer))
+    elif hasattr(layer, "cell"):
+        yield from getattr(layer.cell, "cells", [layer.cell])
+    elif hasattr(layer, "layers"):
+        yield from (each for part in layer.layers for each in _learned(part))
+    elif layer.weights:
+        yield layer
+
+
+def _merged(layer: Any) -> Iterator[Any]:
+    """How its directions meet, in our words."""
+    if hasattr(layer, "merge_mode"):
+        yield {"ave": "mean", None: "separate"}.get(layer.merge_mode, layer.merge_mode)
+    yield from (each for part in getattr(layer, "layers", ()) for each in _merged(part))
+
+
+def _wanted(cell: Cell) -> dict[str, Any]:
+    """The options with which Keras computes what the cell does."""
+    own, name = options(cell), kind(cell)
+    wanted: dict[str, Any] = {"use_bias": True}
+    if "activation" in own:
+        wanted["activation"] = {"identity": "linear"}.get(own["activation"], own["activation"])
+    if name in ("lstm", "conv_lstm", "gru", "gru_before"):
+        wanted |= {"activation": "tanh", "recurrent_activation": "sigmoid"}
+    if name in ("gru", "gru_before"):
+        wanted["reset_after"] = name == "gru"
+    if name == "conv_lstm":
+        wanted |= {"padding": "same", "data_format": "channels_last"}
+    return {**own, "activation": "linear", **wanted} if name == "linear" else {**own, **wanted}
+
+
+KERAS = Format(
+    library="Keras",
+    conventions="keras",
+    names=_NAMES,
+    place=_place,
+    reasons={"projected_lstm": "its LSTM has no projection", "mgu": "it has no such layer"},
+)

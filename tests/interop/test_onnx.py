@@ -1,0 +1,173 @@
+"""Models of ours in onnxruntime, and models of PyTorch's exporter here."""
+
+import io
+
+import jax
+import numpy as np
+import pytest
+from oracles import assert_bitwise, assert_close
+
+import rnnjax
+from rnnjax import interop
+from rnnjax._layer import layer_of
+
+from .common import (
+    BEFORE,
+    GRU,
+    LENGTHS,
+    LSTM,
+    REAL,
+    RELU,
+    TANH,
+    B,
+    D,
+    H,
+    both,
+    drawn,
+    inputs,
+    serial,
+)
+
+onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra: onnx)")
+runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra: onnx)")
+helper = onnx.helper
+
+PEEPHOLES, COUPLED = rnnjax.peephole_lstm(H), rnnjax.coupled_lstm(H)
+AROUND = rnnjax.layer_norm(), rnnjax.linear(5), rnnjax.activation("relu")
+MODELS = {
+    **{cell.name: cell for cell in (TANH, RELU, LSTM, GRU, BEFORE, PEEPHOLES, COUPLED)},
+    "both directions": serial(both(LSTM), both(GRU), both(BEFORE), both(PEEPHOLES)),
+    "with all around": serial(rnnjax.embed(7, D), both(COUPLED), rnnjax.dropout(0.5), *AROUND),
+}
+
+
+def served(proto, **given):
+    """What onnxruntime makes of it, by the names of the outputs."""
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = runtime.InferenceSession(
+        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return dict(zip([o.name for o in session.get_outputs()], session.run(None, given), strict=True))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_onnxruntime_computes_the_same(name):
+    model = MODELS[name]
+    params, xs = drawn(model, np.float32), inputs(model, np.float32)
+    proto = interop.to_onnx(model, params)
+    assert_bitwise(interop.from_onnx(model, proto), params)
+    got = served(proto, xs=xs, lengths=LENGTHS.astype(np.int32))["ys"]
+    _, want = layer_of(model).apply(params, xs, lengths=LENGTHS)
+    if name == "with all around":  # pointwise parts have no lengths in ONNX
+        got, want = np.where(REAL, got, 0), np.where(REAL, want, 0)
+    assert_close(got, np.asarray(want))
+
+
+def test_states_go_in_and_out():
+    model = rnnjax.stack(LSTM, GRU)
+    params, xs = drawn(model, np.float32), inputs(model, np.float32)
+    state = jax.tree.map(np.float32, drawn_state(model, params))
+    want_state, want = rnnjax.unroll(model, params, state, xs)
+    proto = interop.to_onnx(model, params, lengths=False, states=True)
+    (h0, c0), h1 = state
+    got = served(proto, xs=xs, h0=h0[None], c0=c0[None], h1=h1[None])
+    assert_close(got["ys"], np.asarray(want))
+    last = rnnjax.LSTMState(got["h0_last"][0], got["c0_last"][0]), got["h1_last"][0]
+    assert_close(last, jax.tree.map(np.asarray, want_state))
+
+
+def drawn_state(model, params):
+    rng = np.random.default_rng(5)
+    return jax.tree.map(lambda a: rng.normal(0, 1, a.shape), model.initial_state(params, (B,)))
+
+
+def operator(kind, dtype=np.float32, ways=1, *, bias=True, **attributes):
+    """A model of one recurrent operator, with random weights."""
+    rng, gates = np.random.default_rng(0), {"RNN": 1, "LSTM": 4, "GRU": 3}[kind]
+    sizes = {"W": (gates * H, D), "R": (gates * H, H), "B": (2 * gates * H,)}
+    arrays = {n: rng.normal(0, 1, (ways, *s)).astype(dtype) for n, s in sizes.items()}
+    names = ["W", "R", "B"][: 3 if bias else 2]
+    node = helper.make_node(kind, ["xs", *names], ["ys"], hidden_size=H, **attributes)
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [node],
+        "one",
+        [value("xs", onnx.TensorProto.FLOAT, ["T", "B", D])],
+        [value("ys", onnx.TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(arrays[n], n) for n in names],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind", "attributes"),
+    [
+        (BEFORE, "GRU", {}),
+        (GRU, "GRU", {"linear_before_reset": 1, "bias": False}),
+        (LSTM, "LSTM", {"direction": "reverse"}),
+        (COUPLED, "LSTM", {"input_forget": 1}),
+        (RELU, "RNN", {"activations": ["Relu"], "bias": False}),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_operators_of_others(cell, kind, attributes):
+    proto, xs = operator(kind, **attributes), inputs(cell, np.float32)
+    reverse = attributes.get("direction") == "reverse"
+    params = interop.from_onnx(cell, proto)
+    _, ys = rnnjax.unroll(cell, params, None, xs, reverse=reverse)
+    assert_close(np.asarray(ys), served(proto, xs=xs)["ys"][:, 0])
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind", "attributes", "message"),
+    [
+        (GRU, "GRU", {}, "linear_before_reset=0, but gru"),
+        (LSTM, "LSTM", {"clip": 3.0}, "has clip"),
+        (LSTM, "LSTM", {"input_forget": 1}, "input_forget=1, but lstm"),
+        (LSTM, "LSTM", {"activations": ["HardSigmoid", "Tanh", "Tanh"]}, "HardSigmoid"),
+        (LSTM, "LSTM", {"direction": "bidirectional", "ways": 2}, "direction='bidirectional'"),
+        (PEEPHOLES, "LSTM", {}, "P=False, but peephole_lstm"),
+        (LSTM, "GRU", {}, "is LSTM in ONNX, got GRU"),
+        (TANH, "RNN", {"activations": ["Relu"]}, r"\['Relu'\], but elman"),
+    ],
+)
+def test_refused(cell, kind, attributes, message):
+    with pytest.raises(ValueError, match=message):
+        interop.from_onnx(cell, operator(kind, **attributes))
+
+
+def test_other_operators_are_refused():
+    proto = interop.to_onnx(LSTM, drawn(LSTM, np.float32))
+    proto.graph.node[-1].op_type = "Neg"
+    with pytest.raises(ValueError, match="the operator Neg"):
+        interop.from_onnx(LSTM, proto)
+    with pytest.raises(ValueError, match="no projection"):
+        interop.to_onnx(rnnjax.projected_lstm(H, 2), ())
+    with pytest.raises(ValueError, match='no merge="sum"'):
+        interop.to_onnx(both(LSTM, merge="sum"), ((), ()))
+
+
+@pytest.mark.filterwarnings("ignore")  # it warns of itself
+def test_what_pytorch_exports():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = torch.nn.Embedding(7, D)
+            self.low = torch.nn.LSTM(D, H, num_layers=2, bidirectional=True)
+            self.high = torch.nn.GRU(2 * H, H)
+            self.readout = torch.nn.Linear(H, 5)
+
+        def forward(self, tokens):
+            return self.readout(self.high(self.low(self.embed(tokens))[0])[0])
+
+    module, model = Model().eval(), serial(
+        rnnjax.embed(7, D), both(LSTM), both(LSTM), GRU, rnnjax.linear(5)
+    )  # fmt: skip
+    tokens, file = inputs(model), io.BytesIO()
+    torch.onnx.export(module, (torch.tensor(tokens),), file, dynamo=False)
+    params = interop.from_onnx(model, onnx.load_from_string(file.getvalue()))
+    _, ys = model.apply(params, tokens)
+    assert_close(np.asarray(ys), module(torch.tensor(tokens)).detach().numpy())
