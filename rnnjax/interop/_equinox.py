@@ -37,8 +37,8 @@ def from_equinox(model: Cell | Layer, modules: PyTree) -> Params:
       Parameters of the model.
 
     Raises:
-      ValueError: a name is missing or unknown, a shape is another, Equinox has no such cell, or
-        another epsilon.
+      ValueError: a name is missing or unknown, a shape is another, or Equinox has no such cell.
+        Options of modules, such as an epsilon, are not compared: say them to the model.
 
     Example:
       >>> import numpy as np, rnnjax
