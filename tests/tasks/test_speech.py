@@ -224,7 +224,7 @@ def header(rate, samples=b"\0\0" * 900):
         (b"RIFFxxxxWAVE", "is no WAV file of plain samples"),
         (b"ID3 some music" * 9, "is no WAV file of plain samples.*convert it"),
         (header(8000)[:30], "is no WAV file of plain samples"),
-        (header(8000)[:36], "is no WAV file of plain samples: it has no samples; convert it"),
+        (header(8000).replace(b"data", b"none"), "plain samples: it has no samples; convert it"),
         (header(0), "says that it has 0 samples a second: write the right rate into it"),
         (header(10**6), "says that it has 1000000 samples a second"),
         (header(8000, b"\0\0" * 9), r"has 9 samples: at least 0\.025 s are needed"),
@@ -437,17 +437,21 @@ def test_templates_are_of_words_said_alone():
 
 def test_templates_hear_through_a_voice():
     """What is the same all through an utterance does not matter, and every template helps."""
-    rng, quiet = np.random.default_rng(0), np.full((6, 20), -4.0)
+    rng = np.random.default_rng(0)
     ways = {word: [rng.normal(0, 1, (12, 20)) for _ in range(20)] for word in "ab"}
 
     def said(*words, voice=0.0):
-        return np.concatenate([quiet, *(ways[w][n] for w, n in words), quiet]) + voice
+        """Half of it quiet: before each word and behind all."""
+        quiet = np.full((12 * len(words) // (len(words) + 1), 20), -4.0)
+        parts = [part for w, n in words for part in (quiet, ways[w][n])]
+        return np.concatenate([*parts, quiet]) + voice
 
     alone = [(word, n) for word in "ab" for n in range(20)]
     train = Utterances([said(each) for each in alone], [word for word, _ in alone])
     held = Utterances([said(("a", 1), ("b", 2))], ["a b"])
     rows = [[("b", n), ("a", 19 - n)] for n in range(20)]
     voice = rng.normal(0, 2, 20)
+    voice -= voice.mean()  # as loud as the others
     test = Utterances([said(*row, voice=voice) for row in rows], ["b a"] * 20)
     assert by_templates(train, held, test) == test.texts
 
