@@ -141,7 +141,7 @@ def _cells(stored: dict[str, Any], name: str) -> list[Any]:
 def _of_npz(path: pathlib.Path) -> list[Rolls]:
     """train, valid and test [N, T, 88], with train_lengths [N] and so on; or pieces [T, 88]."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
     except OSError:
         raise
