@@ -72,6 +72,11 @@ def read_columns(path: pathlib.Path, columns: dict[str, str]) -> Iterator[tuple[
                     f"the right one with {flag}"
                 )
         for row in table:
+            if None in row:  # what is behind the last column
+                raise ValueError(
+                    f"{path}, line {table.line_num} has more columns than the first line names: "
+                    'put a text with commas in it in "double quotes"'
+                )
             for column in columns.values():
                 if not (row[column] or "").strip():
                     raise ValueError(

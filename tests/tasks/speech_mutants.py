@@ -34,6 +34,9 @@ _SPEECH = [
     ("baselines", "a template is left in its middle", "last = score[ends].argmin()\n"
      "        entered = score[ends[last]]", "last = score[ends].argmin()\n"
      "        entered = score.min()", "all_ways"),
+    ("baselines", "templates keep the voice that said them", "return xs - np.append(",
+     "return xs - 0 * np.append(", "through_a_voice"),
+    ("baselines", "templates are few", "MOST = 64", "MOST = 16", "through_a_voice"),
     ("task", "letters twice need nothing", "+ int((ids[1:] == ids[:-1]).sum())", "",
      "letters_twice"),
     ("task", "answers in the order of lengths", "told[next(order)] =",

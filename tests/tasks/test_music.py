@@ -225,6 +225,8 @@ BAD = {
     "e.npz": (lambda path: np.savez(path, **dict.fromkeys(PARTS, ROLL[None]), train_lengths=[4]),
               "e.npz: train_lengths must be in [1, 3]"),
     "f.npz": (lambda path: np.savez(path), "f.npz has no pieces"),
+    "g.npz": (lambda path: np.savez(path, **dict.fromkeys(PARTS, 1.0)),
+              "g.npz: train must be [N, T, 88] and train_lengths integers [N], got []"),
     "a.mid": (lambda path: path.write_bytes(b"junk"), "a.mid is no sound MIDI file: "),
     "b.mid": (midi(), "b.mid has no notes but drums"),
     "c.mid": (midi(("note_on", {"channel": 9})), "c.mid has no notes but drums"),
@@ -232,6 +234,8 @@ BAD = {
     "e.mid": (midi(("note_on", {}), ticks_per_beat=-6360), "e.mid has times in seconds"),
     "a.txt": (lambda path: path.write_text("C4"), "a.txt must be one of .mat, .pickle, .pkl, .npz"),
     "empty": (lambda path: path.mkdir(), "empty has no MIDI files (.mid, .midi) in it"),
+    "half": (lambda path: write_folder(path, [rolls(4, density=1), [], rolls(3, density=1)]),
+             "half has no MIDI files in valid, but in others of train, valid, test: fill all"),
     "nowhere": (lambda path: None, "nowhere does not exist"),
 }  # fmt: skip
 
@@ -261,6 +265,30 @@ def test_a_damaged_midi_file_is_one_error(tmp_path):
         (tmp_path / "b.mid").write_bytes(broken)
         with contextlib.suppress(ValueError):  # any other error fails
             read_midi(tmp_path / "b.mid", 1.0)
+
+
+@pytest.mark.parametrize("kind", [".mat", ".npz"])
+def test_a_damaged_file_of_rolls_is_one_error(kind, tmp_path):
+    """Cut short anywhere, or packed bytes that are not what was packed."""
+    path, parts = tmp_path / f"a{kind}", in_three_parts()
+    if kind == ".mat":
+        stored = {f"{name}data": [*part, ROLL[:1]] for name, part in zip(PARTS, parts, strict=True)}
+        cells = {name: np.empty(len(part), object) for name, part in stored.items()}
+        for name, part in stored.items():
+            cells[name][:] = part
+        scipy.io.savemat(path, cells, do_compression=True)
+    else:
+        np.savez_compressed(path, *itertools.chain(*parts))
+    whole = path.read_bytes()
+    junk = bytearray(whole)
+    junk[len(whole) // 3 : len(whole) // 3 + 9] = b"\xff" * 9
+    for data in (*(whole[:n] for n in range(0, len(whole) - 200, 41)), junk):
+        path.write_bytes(data)
+        with pytest.raises(
+            ValueError, match=rf"a\{kind} (is no|cannot be read|has no traindata)"
+        ) as error:
+            read_pieces(path, 1.0)
+        assert "\n" not in str(error.value)
 
 
 def test_settings_that_will_not_do_are_refused():
@@ -304,6 +332,18 @@ def test_notes_are_heard_at_the_beginning_of_a_step(tmp_path):
     found = [np.flatnonzero(frame).tolist() for frame in read_midi(tmp_path / "a.mid", 0.5)]
     assert found == [[60], [60], [62, 64], [64, 65], [12, 64], [12]]
     assert read_pieces(tmp_path / "a.mid", 1.0)[0][0].sum() == 4, "a piano has no C0"
+
+
+def test_voices_in_unison_end_by_themselves(tmp_path):
+    """Two tracks of one channel: one holds a note that the other strikes and leaves."""
+    held = [("note_on", 0), ("note_off", 4 * 96)]
+    short = [("note_on", 96), ("note_off", 96)]
+    tracks = [
+        mido.MidiTrack(mido.Message(kind, note=60, time=time) for kind, time in voice)
+        for voice in (held, short)
+    ]
+    mido.MidiFile(tracks=tracks, ticks_per_beat=96).save(tmp_path / "a.mid")
+    assert read_midi(tmp_path / "a.mid", 1.0)[:, 60].tolist() == [1, 1, 1, 1]
 
 
 def test_sound_has_its_length_and_its_pitch(tmp_path):
@@ -362,6 +402,7 @@ def test_requests(tmp_path):
         "to piece.mp3": "'piece.mp3' must end in .mid or .midi or .wav",
         "from piece.txt": "'piece.txt' must end in .mid or .midi",
         "from nowhere.mid": "nowhere.mid does not exist",
+        "100000 steps, to a.wav": "1,111 minutes of sound are asked for, and 60 can be written",
     }.items(),
 )
 def test_a_bad_request_is_one_error(request_, message):
@@ -498,6 +539,8 @@ def test_a_seed_gives_one_piece_and_no_number_is_an_error(tmp_path):
         assert file.getnframes() == round(7 * 60 / TEMPO * RATE)
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
     assert 0.89 * 32767 < np.abs(samples.astype(int)).max() <= 0.91 * 32767
+    with pytest.raises(FileNotFoundError):
+        "".join(system.predict(params, f"2 steps, to {tmp_path}/nowhere/a.wav"))
     broken = jax.tree.map(lambda x: x * np.nan, params)
     with pytest.raises(Exception, match="the probability of a note is no number"):
         "".join(system.predict(broken, "2 steps"))

@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import pathlib
 import re
 import shutil
 import struct
@@ -17,7 +18,7 @@ from oracles import assert_close
 
 from rnnjax.cli import main
 from rnnjax.tasks.speech import Speech, espeak, features, voices
-from rnnjax.tasks.speech.baselines import Templates, recognised, templates_of
+from rnnjax.tasks.speech.baselines import Templates, by_templates, recognised, templates_of
 from rnnjax.tasks.speech.recordings import read_transcripts, read_wav
 from rnnjax.tasks.speech.scores import WORDS, Utterances, figures_of
 from rnnjax.tasks.speech.sounds import DIGITS, PHONES, PRONUNCIATIONS, Sound
@@ -223,6 +224,7 @@ def header(rate, samples=b"\0\0" * 900):
         (b"RIFFxxxxWAVE", "is no WAV file of plain samples"),
         (b"ID3 some music" * 9, "is no WAV file of plain samples.*convert it"),
         (header(8000)[:30], "is no WAV file of plain samples"),
+        (header(8000).replace(b"data", b"none"), "plain samples: it has no samples; convert it"),
         (header(0), "says that it has 0 samples a second: write the right rate into it"),
         (header(10**6), "says that it has 1000000 samples a second"),
         (header(8000, b"\0\0" * 9), r"has 9 samples: at least 0\.025 s are needed"),
@@ -241,14 +243,27 @@ def test_a_file_that_is_not_there_or_not_finite(tmp_path):
     with pytest.raises(ValueError, match=r"none.wav cannot be read: No such file"):
         read_wav(tmp_path / "none.wav", RATE)
     scipy.io.wavfile.write(tmp_path / "nan.wav", RATE, np.full(900, np.nan, np.float32))
-    with pytest.raises(ValueError, match="has samples that are no finite numbers"):
-        read_wav(tmp_path / "nan.wav", RATE)
+    scipy.io.wavfile.write(tmp_path / "loud.wav", RATE, np.full(900, 1e40))
+    for name in ("nan", "loud"):
+        with pytest.raises(ValueError, match=r"has samples that are no finite numbers, or beyond"):
+            read_wav(tmp_path / f"{name}.wav", RATE)
+    with pytest.raises(ValueError, match=r"'a\\x00\.wav' cannot be read: "):
+        read_wav(pathlib.Path("a\0.wav"), RATE)
+
+
+def test_a_file_of_24_bits(tmp_path):
+    sound = tone(RATE)
+    whole = np.round((2**23 - 1) * sound).astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3]
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setparams((1, 3, RATE, 0, "NONE", ""))
+        file.writeframes(whole.tobytes())
+    np.testing.assert_allclose(read_wav(tmp_path / "a.wav", RATE), sound, atol=1e-6)
 
 
 def test_transcripts_of_both_kinds(tmp_path):
     want = [(str(tmp_path / "a.wav"), "two one"), (str(tmp_path / "b/c.wav"), "nine")]
     tabs, commas = tmp_path / "transcripts.tsv", tmp_path / "transcripts.csv"
-    commas.write_text("text,file\nTwo  one,a.wav\nnine,b/c.wav\n")
+    commas.write_text('\ufefftext,file\n"Two  one", a.wav\nnine,b/c.wav\n')
     assert read_transcripts(tmp_path) == read_transcripts(commas) == want
     tabs.write_text("a.wav\tTwo  one\nb/c.wav\tnine\n")
     assert read_transcripts(tmp_path) == want
@@ -259,6 +274,7 @@ def test_transcripts_of_both_kinds(tmp_path):
     tabs.unlink()
     for text, message in {
         "file,text\na.wav,\n": "line 2: the column 'text' is empty",
+        "file,text\na.wav,two, one\n": "line 2 has more columns than the first line names",
         "file,words\na.wav,two\n": "no column 'text', but file, words: name the right one with a f",
         "file,text\n": "has no line with a file and what is said",
     }.items():
@@ -417,6 +433,27 @@ def test_templates_are_of_words_said_alone():
     sizes = np.diff([*templates.starts, len(templates.frames)])
     assert sizes.tolist() == [1, 30, 30, 30]  # with five frames to both sides
     assert templates_of(xs, ["a", "b", "a c"]) is None
+
+
+def test_templates_hear_through_a_voice():
+    """What is the same all through an utterance does not matter, and every template helps."""
+    rng = np.random.default_rng(0)
+    ways = {word: [rng.normal(0, 1, (12, 20)) for _ in range(20)] for word in "ab"}
+
+    def said(*words, voice=0.0):
+        """Half of it quiet: before each word and behind all."""
+        quiet = np.full((12 * len(words) // (len(words) + 1), 20), -4.0)
+        parts = [part for w, n in words for part in (quiet, ways[w][n])]
+        return np.concatenate([*parts, quiet]) + voice
+
+    alone = [(word, n) for word in "ab" for n in range(20)]
+    train = Utterances([said(each) for each in alone], [word for word, _ in alone])
+    held = Utterances([said(("a", 1), ("b", 2))], ["a b"])
+    rows = [[("b", n), ("a", 19 - n)] for n in range(20)]
+    voice = rng.normal(0, 2, 20)
+    voice -= voice.mean()  # as loud as the others
+    test = Utterances([said(*row, voice=voice) for row in rows], ["b a"] * 20)
+    assert by_templates(train, held, test) == test.texts
 
 
 # --- figures and answers --------------------------------------------------------------------------

@@ -49,17 +49,19 @@ def read_midi(path: pathlib.Path, grid: float) -> np.ndarray:
     if song.type == 2 or song.ticks_per_beat <= 0:
         what = "tracks of their own time" if song.type == 2 else "times in seconds"
         raise ValueError(f"{path} has {what}, and no beats: save it as MIDI of type 0 or 1")
-    notes, sounding, tick = [], {}, 0
-    for message in song.merged_track:
-        tick += message.time
-        if message.type not in ("note_on", "note_off") or message.channel == DRUMS:
-            continue
-        place = message.channel, message.note
-        if place in sounding:  # also where it is struck again
-            notes.append((sounding.pop(place), tick, message.note))
-        if message.type == "note_on" and message.velocity:
-            sounding[place] = tick
-    notes += [(start, tick, pitch) for (_, pitch), start in sounding.items()]
+    notes = []
+    for track in song.tracks:  # by itself: voices of a channel may be in unison, and part
+        sounding, tick = {}, 0
+        for message in track:
+            tick += message.time
+            if message.type not in ("note_on", "note_off") or message.channel == DRUMS:
+                continue
+            place = message.channel, message.note
+            if place in sounding:  # also where it is struck again
+                notes.append((sounding.pop(place), tick, message.note))
+            if message.type == "note_on" and message.velocity:
+                sounding[place] = tick
+        notes += [(start, tick, pitch) for (_, pitch), start in sounding.items()]
     if not notes:
         raise ValueError(f"{path} has no notes but drums")
     step = song.ticks_per_beat * grid

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnnjax.tasks.music.midi import read_midi, write_midi
+from rnnjax.tasks.music.midi import TEMPO, read_midi, write_midi
 from rnnjax.tasks.music.rolls import HIGHEST, LOWEST, frames, pitch_of
 from rnnjax.tasks.music.sound import write_wav
 
@@ -23,6 +23,7 @@ WRITERS: dict[str, Callable[..., None]] = {
     ".wav": write_wav,
 }
 STEPS, MOST = 32, 100_000
+MINUTES = 60  # of sound at most: a longer one fits no memory
 
 
 class Request(NamedTuple):
@@ -76,9 +77,16 @@ def parse_request(request: str, grid: float) -> Request:
                     rolls.append(frames([[pitch_of(word) for word in words]]))
                 except ValueError as error:
                     raise ValueError(f"{error}; {HELP}") from None
+    roll, steps = np.concatenate(rolls), said.get("steps", STEPS)
+    minutes = (len(roll) + steps) * grid / TEMPO
+    if minutes > MINUTES and any(file.suffix.lower() == ".wav" for file in files):
+        raise ValueError(
+            f"{minutes:,.0f} minutes of sound are asked for, and {MINUTES} can be written: ask for "
+            "fewer steps, or for a .mid"
+        )
     return Request(
-        np.concatenate(rolls),
-        said.get("steps", STEPS),
+        roll,
+        steps,
         said.get("temperature", 1.0),
         said.get("seed", 0),
         files,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pathlib
 import pickle
 import re
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,6 +78,12 @@ def read_pieces(path: pathlib.Path, grid: float) -> list[Rolls]:
     try:
         if path.is_dir():
             parts = [midi_files(path / part) for part in PARTS]
+            if any(parts) and not all(parts):
+                lacks = ", ".join(part for part, some in zip(PARTS, parts, strict=True) if not some)
+                raise ValueError(
+                    f"{path} has no MIDI files in {lacks}, but in others of {', '.join(PARTS)}: "
+                    "fill all three, or name none of them so"
+                )
             parts = parts if all(parts) else [midi_files(path)]
             if not any(parts):
                 raise ValueError(f"{path} has no MIDI files (.mid, .midi) in it")
@@ -108,9 +113,12 @@ def _sampled(path: pathlib.Path, grid: float) -> np.ndarray:
 
 def _of_mat(path: pathlib.Path) -> list[Rolls]:
     """A file of MATLAB with traindata, validdata and testdata, cells of [T, 88]."""
+    loadmat = needed("scipy.io").loadmat
     try:
-        stored = needed("scipy.io").loadmat(path)
-    except (ValueError, TypeError, NotImplementedError, EOFError) as error:
+        stored = loadmat(path)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged one raises almost anything
         raise ValueError(f"{path} is no .mat file that scipy reads: {error}") from None
     names = [f"{part}data" for part in PARTS]
     if missing := [name for name in names if name not in stored]:
@@ -133,9 +141,11 @@ def _cells(stored: dict[str, Any], name: str) -> list[Any]:
 def _of_npz(path: pathlib.Path) -> list[Rolls]:
     """train, valid and test [N, T, 88], with train_lengths [N] and so on; or pieces [T, 88]."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
-    except (ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except OSError:
+        raise
+    except Exception as error:  # a damaged one raises almost anything
         raise ValueError(
             f"{path} is no .npz file of plain arrays: {error}: save train, valid and test "
             "[N, T, 88], or pieces [T, 88]"
@@ -145,7 +155,7 @@ def _of_npz(path: pathlib.Path) -> list[Rolls]:
     found = []
     for name in PARTS:
         rolls = arrays[name]
-        lengths = arrays.get(f"{name}_lengths", np.full(len(rolls), rolls.shape[1:2] or 0))
+        lengths = arrays.get(f"{name}_lengths", np.full(rolls.shape[:1], rolls.shape[1:2] or 0))
         if rolls.ndim != 3 or lengths.shape != rolls.shape[:1] or lengths.dtype.kind not in "iu":
             raise ValueError(
                 f"{path}: {name} must be [N, T, {NOTES}] and {name}_lengths integers [N], got "

@@ -42,7 +42,8 @@ def sound(roll: np.ndarray, lowest: int, seconds: float) -> np.ndarray:
 def write_wav(path: pathlib.Path, roll: np.ndarray, lowest: int, grid: float) -> None:
     """Writes a roll as a .wav file of one channel; arguments of `midi.write_midi`."""
     samples = sound(roll, lowest, grid * 60 / TEMPO)
-    with wave.open(str(path), "wb") as file:
+    # Opened here: where `wave` cannot open a file, it says so with a traceback beside the error.
+    with path.open("wb") as opened, wave.open(opened, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(RATE)

@@ -11,8 +11,8 @@ import numpy as np
 from rnnjax.tasks.speech.features import cepstra
 from rnnjax.tasks.speech.scores import Utterances, word_errors
 
-PENALTIES = (0.0, 30.0, 100.0, 300.0)  # of a word, to choose from
-MOST = 16  # templates of a word
+PENALTIES = (-60.0, -30.0, 0.0, 30.0)  # of a word, to choose from; below 0 they invite words
+MOST = 64  # templates of a word
 LARGEST = 10**10  # distances between frames that may be taken: a few minutes
 QUIET = 5  # frames at the beginning of an utterance in which nothing is said
 
@@ -105,6 +105,17 @@ def recognised(xs: np.ndarray, templates: Templates, penalty: float) -> list[str
     return words[::-1]
 
 
+def normalised(xs: np.ndarray) -> np.ndarray:
+    """Cepstra [T, D] less their mean over the utterance, which is much of a voice; not the energy.
+
+    Reference:
+      Atal, Effectiveness of Linear Prediction Characteristics of the Speech Wave for Automatic
+      Speaker Identification and Verification, Journal of the Acoustical Society of America 55(6),
+      1974.
+    """
+    return xs - np.append(0.0, xs[:, 1:].mean(axis=0))
+
+
 def by_templates(train: Utterances, validation: Utterances, test: Utterances) -> list[str] | None:
     """What is recognised by cepstra of training words, at the penalty that validates best.
 
@@ -112,7 +123,7 @@ def by_templates(train: Utterances, validation: Utterances, test: Utterances) ->
       The texts of the test utterances; None where a word is nowhere said alone, or it would take
       too long.
     """
-    xs = [[cepstra(x) for x in part.log_mels] for part in (train, validation, test)]
+    xs = [[normalised(cepstra(x)) for x in part.log_mels] for part in (train, validation, test)]
     spread = np.concatenate(xs[0]).std(axis=0)
     learnt, chosen, tested = [[x / spread for x in some] for some in xs]
     templates = templates_of(learnt, train.texts)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import pathlib
-import struct
 import warnings
 
 import numpy as np
@@ -18,6 +17,7 @@ from rnnjax.train.files import read_columns
 TABLES = ("transcripts.tsv", "transcripts.csv")
 SLOWEST, FASTEST = 1000, 400_000  # samples a second that a file may state
 SHORTEST = 0.025  # seconds: a window
+LOUDEST = 1e30  # of floating samples, so that float32 holds them
 
 
 def read_wav(path: pathlib.Path, rate: int) -> np.ndarray:
@@ -34,9 +34,12 @@ def read_wav(path: pathlib.Path, rate: int) -> np.ndarray:
       ValueError: it cannot be read, is no such file, or has a rate or samples that will not do.
     """
     try:
-        return sound_of(path.read_bytes(), path, rate)
+        data = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:  # a name that no file can have
+        raise ValueError(f"{str(path)!r} cannot be read: {error}") from None
+    return sound_of(data, path, rate)
 
 
 def sound_of(data: bytes, what: object, rate: int) -> np.ndarray:
@@ -45,10 +48,10 @@ def sound_of(data: bytes, what: object, rate: int) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", scipy.io.wavfile.WavFileWarning)  # chunks of others
             its, samples = scipy.io.wavfile.read(io.BytesIO(data))
-    # What scipy says of a file that is cut short depends on where.
-    except (ValueError, EOFError, struct.error, TypeError, ZeroDivisionError) as error:
+    except Exception as error:  # what scipy raises for a file that is cut short depends on where
+        why = "it has no samples" if isinstance(error, UnboundLocalError) else error
         raise ValueError(
-            f"{what} is no WAV file of plain samples: {error}; convert it, as with ffmpeg -i FILE "
+            f"{what} is no WAV file of plain samples: {why}; convert it, as with ffmpeg -i FILE "
             "OUT.wav"
         ) from None
     if not SLOWEST <= its <= FASTEST:
@@ -62,8 +65,8 @@ def sound_of(data: bytes, what: object, rate: int) -> np.ndarray:
     sound = samples.astype(float).reshape(len(samples), -1).mean(axis=1)
     if len(sound) < SHORTEST * its:
         raise ValueError(f"{what} has {len(sound)} samples: at least {SHORTEST} s are needed")
-    if not np.isfinite(sound).all():
-        raise ValueError(f"{what} has samples that are no finite numbers")
+    if not (np.abs(sound) < LOUDEST).all():
+        raise ValueError(f"{what} has samples that are no finite numbers, or beyond {LOUDEST:g}")
     common = math.gcd(rate, its)
     if rate != its:
         sound = scipy.signal.resample_poly(sound, rate // common, its // common)
@@ -88,7 +91,7 @@ def read_transcripts(path: pathlib.Path) -> list[Text]:
     table = found[0]
     if table.suffix == ".csv":
         named = {"a first line file,text": "file", "a first line of file,text": "text"}
-        rows = [(file, text) for file, text in read_columns(table, named)]
+        rows = [(file.strip(), text) for file, text in read_columns(table, named)]
     else:
         rows = read_pairs(table)
     if not rows:
