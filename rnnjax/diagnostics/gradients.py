@@ -162,8 +162,8 @@ def _flow(
     if errors == "all":
         return see(steps.real)
     each = jnp.arange(steps.time)
-    rows = beside(units, state, entered)
-    return jax.lax.map(lambda t: see(steps.real & (step == t)), each, batch_size=rows)
+    many = beside(units, state, entered)
+    return jax.lax.map(lambda t: see(steps.real & (step == t)), each, batch_size=many)
 
 
 def beside(units: Units, state: State, entered: Entered) -> int:
