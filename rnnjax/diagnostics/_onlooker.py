@@ -13,10 +13,10 @@ from rnnjax._cell import Array, Cell, Params, PyTree, State, parted
 from rnnjax._unroll import onlooker, times, unroll
 from rnnjax.diagnostics._state import Units
 from rnnjax.diagnostics._steps import floating, steps_of
-from rnnjax.diagnostics.gradients import BESIDE, onto, pulled
+from rnnjax.diagnostics.gradients import BESIDE, beside, onto, pulled
 
-# How many steps' errors are followed back, the last one of a row besides.
-MOST = 16
+# How many steps' errors are followed back; with the last one of a row, as many as go at a time.
+MOST = BESIDE - 1
 
 
 class Onlooker:
@@ -78,7 +78,8 @@ def _by_lag(cell: Cell, options: dict[str, Any], given: Any, entered: Any) -> Ar
     with onlooker(None):
         units = Units.of(cell, params, state)
         _, back = pulled(cell, units, params, state, steps)
-    see = onto(steps, units, back, (floating(parted(after)[0])[0], ys))
+    both = floating(parted(after)[0])[0], ys
+    see = onto(steps, units, back, both)
     step, last = times(steps.time, steps.batch), steps.last
 
     def counted(t: Array) -> Array:
@@ -90,4 +91,4 @@ def _by_lag(cell: Cell, options: dict[str, Any], given: Any, entered: Any) -> Ar
 
     some = np.unique(np.linspace(0, max(0, steps.time - 1), MOST).astype(int))
     some = jnp.asarray([-1, *some.tolist()])
-    return jax.lax.map(counted, some, batch_size=BESIDE).sum(0)
+    return jax.lax.map(counted, some, batch_size=beside(units, state, both)).sum(0)

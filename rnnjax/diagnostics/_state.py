@@ -85,7 +85,7 @@ class Units:
     def of(cls, cell: Cell, params: Params, state: State, select: Select = None) -> Units:
         """Those of a state; `as_vector` says of what `select` chooses from, and what is raised."""
         require_cell("cell", cell)
-        alone = jax.eval_shape(cell.initial_state, params)
+        alone = jax.eval_shape(lambda: cell.initial_state(params))
         return cls.among(f"the state of {cell.name}", state, alone, select)
 
     @classmethod

@@ -7,9 +7,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnnjax._cell import Array, Cell, Params, PyTree, State
-from rnnjax._check import check_call, checked_rows, sequence_sizes
+from rnnjax._check import check_call, checked_rows, require_cell, sequence_sizes
+from rnnjax._compile._memory import remembered
+from rnnjax._compile._static import Static
 from rnnjax._dtypes import at_least_float32
 from rnnjax._unroll import reversed_resets, select_rows, unroll, valid_steps
 from rnnjax.diagnostics._state import Units
@@ -73,6 +76,24 @@ def steps_of(
     return Steps(xs, valid, resets, time, batch)
 
 
+def compiled(
+    f: Callable[..., Any], cell: Cell, params: Params, told: tuple[Any, ...], *given: Any
+) -> Any:
+    """`f(cell, params, told, *given)` under jit, compiled once for a cell that has not changed.
+
+    As `unroll` has it: what a step reads besides its arguments is looked at in each call, and
+    parameters may be no arrays. `told` has a hash, and `f` is a function of a module.
+    """
+    require_cell("cell", cell)
+    arrays, static = Static.of(params)
+
+    def make(get: Callable[[], Cell]) -> Callable[..., Any]:
+        return jax.jit(lambda arrays, *given: f(get(), static.joined(arrays), told, *given))
+
+    apart = Static((static.tree, f, told), static.leaves)
+    return remembered(cell, apart, make)(arrays, *given)
+
+
 def one_step(x: PyTree, batch: tuple[int, ...]) -> Steps:
     """A run of one step."""
     return Steps(jax.tree.map(lambda leaf: leaf[None], x), None, None, 1, batch)
@@ -117,10 +138,15 @@ def run(
     return jax.lax.scan(body, state, inputs, length=steps.time)
 
 
+def is_floating(leaf: Any) -> bool:
+    """Whether a leaf is an array of real or complex numbers; parameters may be no arrays."""
+    return isinstance(leaf, jax.Array | np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
 def floating(tree: PyTree) -> tuple[list[Array], Any]:
     """The real and complex leaves of a tree, and a function from such leaves to the tree."""
     leaves, form = jax.tree.flatten(tree)
-    places = [n for n, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    places = [n for n, leaf in enumerate(leaves) if is_floating(leaf)]
 
     def back(some: list[Array]) -> PyTree:
         new = dict(zip(places, some, strict=True))

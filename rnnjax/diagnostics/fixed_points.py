@@ -109,7 +109,8 @@ def fixed_points(
 
     Raises:
       TypeError: `cell` is no Cell or has no forward derivative, as `clip_gradient` has none.
-      ValueError: x is no single step, the state has no real numbers, or a number will not do.
+      ValueError: x is no single step, the state has no real numbers or is of half precision, or a
+        number will not do.
 
     Example:
       h' = tanh(2 h) has an unstable point at 0, and an attractor on each side of it:
@@ -132,6 +133,11 @@ def fixed_points(
         non_negative(name, value)
     starts = jax.tree.map(jnp.asarray, starts)
     vectors = as_vector(cell, params, starts, select)[0]
+    if jnp.finfo(vectors.dtype).bits < 32:
+        raise ValueError(
+            f"starts are of {vectors.dtype}, too coarse to tell a fixed point by: pass starts, "
+            "params and x of float32"
+        )
     batch, size = vectors.shape[:-1], vectors.shape[-1]
     count = math.prod(batch)
     starts = jax.tree.map(lambda a: a.reshape(count, *a.shape[len(batch) :]), starts)

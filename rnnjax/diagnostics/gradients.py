@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -14,14 +13,25 @@ from rnnjax._cell import Array, Cell, Params, PyTree, State, parted
 from rnnjax._combine import clip_gradient
 from rnnjax._factory import one_of
 from rnnjax._held import below
-from rnnjax._unroll import times
+from rnnjax._unroll import times, unroll
 from rnnjax.diagnostics._state import Select, Units, settled
-from rnnjax.diagnostics._steps import Steps, at_steps, entering, floating, norm, run, steps_of
+from rnnjax.diagnostics._steps import (
+    Steps,
+    at_steps,
+    compiled,
+    entering,
+    floating,
+    norm,
+    run,
+    steps_of,
+)
 
 # Gradients of the floating leaves of the state after a run, and of its outputs.
 Entered = tuple[list[Array], list[Array]]
 # How many steps' errors go back side by side: more is faster and takes more memory.
 BESIDE = 16
+# Numbers of their gradients that are held at a time, at most; one error's, if those are more.
+ROOM = 2**26
 
 
 class GradientFlow(NamedTuple):
@@ -125,22 +135,26 @@ def gradient_flow(
       arXiv:1211.5063; Hochreiter, Untersuchungen zu dynamischen neuronalen Netzen, 1991.
     """
     one_of("last", "each", "all")("errors", errors)
+    steps = steps_of(cell, params, state, xs, length=length, lengths=lengths, resets=resets)
+    # The loss is not compiled with the rest: it may read what has changed since the last call.
+    _, ys = unroll(cell, params, state, xs, length=length, lengths=lengths, resets=resets)
+    told = errors, clip, settled(select), steps.time, steps.batch
+    rows = steps.xs, steps.valid, steps.resets
+    return compiled(_flow, cell, params, told, state, entering(loss, ys), *rows)
+
+
+def _flow(
+    cell: Cell, params: Params, told: tuple, state: State | None, into: list[Array], *rows: Any
+) -> GradientFlow:
+    errors, clip, select, *sizes = told
+    steps = Steps(*rows, *sizes)
     if clip is not None:
         cell = clip_gradient(cell, clip)
-    steps = steps_of(cell, params, state, xs, length=length, lengths=lengths, resets=resets)
-    told = cell, loss, errors, clip, settled(select), steps.time, steps.batch
-    return _flow(told, params, state, steps.xs, steps.valid, steps.resets)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _flow(told: tuple, params: Params, state: State | None, *rows: Any) -> GradientFlow:
-    cell, loss, errors, clip, select, *sizes = told
-    steps = Steps(*rows, *sizes)
     if state is None:
         state = cell.initial_state(params, steps.batch)
     units = Units.of(cell, params, state, select)
-    (after, ys), back = pulled(cell, units, params, state, steps)
-    entered = jax.tree.map(jnp.zeros_like, floating(after)[0]), entering(loss, ys)
+    (after, _), back = pulled(cell, units, params, state, steps)
+    entered = jax.tree.map(jnp.zeros_like, floating(after)[0]), into
     see = onto(steps, units, back, entered, clip)
     step = times(steps.time, steps.batch)
     if errors == "last":
@@ -148,7 +162,16 @@ def _flow(told: tuple, params: Params, state: State | None, *rows: Any) -> Gradi
     if errors == "all":
         return see(steps.real)
     each = jnp.arange(steps.time)
-    return jax.lax.map(lambda t: see(steps.real & (step == t)), each, batch_size=BESIDE)
+    many = beside(units, state, entered)
+    return jax.lax.map(lambda t: see(steps.real & (step == t)), each, batch_size=many)
+
+
+def beside(units: Units, state: State, entered: Entered) -> int:
+    """How many errors' gradients of outputs and of states go back side by side."""
+    outputs = entered[1]
+    time = outputs[0].shape[0] if outputs else 1
+    numbers = sum(g.size for g in outputs) + time * units.read(state).size
+    return max(1, min(BESIDE, ROOM // max(1, numbers)))
 
 
 def pulled(
@@ -236,7 +259,8 @@ def plot_gradient_pairs(axes: Any, flow: GradientFlow, *, at: str = "") -> Any:
       ValueError: the flow is not that of each step.
     """
     norms, lags, cut = (np.asarray(x) for x in (flow.norm(at), flow.lags, flow.cut))
-    if norms.ndim < 2 or norms.shape[0] != norms.shape[1]:
+    square = norms.ndim > 1 and norms.shape[0] == norms.shape[1]
+    if not square or (np.triu(np.moveaxis(lags, (0, 1), (-2, -1)), 1) > 0).any():
         raise ValueError('flow must be of errors="each", whose norms are [T, T, *B]')
     rows = tuple(range(2, norms.ndim))
     with np.errstate(invalid="ignore", divide="ignore"):

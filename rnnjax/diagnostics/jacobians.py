@@ -14,6 +14,7 @@ import numpy as np
 from rnnjax._cell import Array, Cell, Params, PyTree, State
 from rnnjax._check import require_cell
 from rnnjax.diagnostics._state import Select, Units, settled
+from rnnjax.diagnostics._steps import compiled
 
 
 class Operator(NamedTuple):
@@ -95,12 +96,11 @@ def step_jacobian(
       [[1. 3.]
        [2. 4.]]
     """
-    return _step_jacobian((cell, settled(select)), params, state, x)
+    return compiled(_step_jacobian, cell, params, (settled(select),), state, x)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _step_jacobian(told: tuple, params: Params, state: State, x: PyTree) -> Array:
-    cell, select = told
+def _step_jacobian(cell: Cell, params: Params, told: tuple, state: State, x: PyTree) -> Array:
+    (select,) = told
     units = Units.of(cell, params, state, select)
     return dense(cell, functools.partial(stepped, cell, params, units, state, x), units.read(state))
 
@@ -133,12 +133,11 @@ def input_jacobian(
       >>> input_jacobian(cell, params, jnp.zeros((2, 4)), jnp.ones((2, 3))).shape
       (2, 4, 3)
     """
-    return _input_jacobian((cell, settled(select)), params, state, x)
+    return compiled(_input_jacobian, cell, params, (settled(select),), state, x)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _input_jacobian(told: tuple, params: Params, state: State, x: PyTree) -> Array:
-    cell, select = told
+def _input_jacobian(cell: Cell, params: Params, told: tuple, state: State, x: PyTree) -> Array:
+    (select,) = told
     units, inputs = Units.of(cell, params, state, select), Units.of_input(cell, x)
 
     def f(v: Array) -> Array:
@@ -186,7 +185,7 @@ def plot_step_jacobian(axes: Any, jacobian: Any, *, label: str | None = None) ->
       jacobian: [*B, N, N], as `step_jacobian` gives it; all rows together.
       label: the points' name; `axes.legend` shows it.
     """
-    found = np.linalg.eigvals(np.asarray(jacobian)).ravel()
+    found = np.linalg.eigvals(np.asarray(jacobian, float)).ravel()
     turn = np.linspace(0, 2 * np.pi, 200)
     axes.plot(np.cos(turn), np.sin(turn), color="black", linewidth=0.8)
     axes.plot(found.real, found.imag, ".", label=label)

@@ -107,7 +107,8 @@ def loss_slice(
       A `Slice`.
 
     Raises:
-      ValueError: there are not one or two directions, or they are not like `params`.
+      ValueError: there are not one or two directions, they are not like `params`, or `at` is not
+        one or two rows of numbers.
 
     Example:
       >>> import jax.numpy as jnp
@@ -127,6 +128,11 @@ def loss_slice(
     at = np.linspace(-1, 1, 51) if at is None else at
     given = at if isinstance(at, tuple) else (at,) * len(directions)
     axes = tuple(np.asarray(numbers, float) for numbers in given)
+    if len(axes) != len(directions) or any(numbers.ndim != 1 for numbers in axes):
+        raise ValueError(
+            f"at must be numbers [n], or a tuple of such, one for each of {len(directions)} "
+            f"directions, got {at!r}: pass a list for the same numbers along each"
+        )
     places = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
 
     def there(place: Array) -> Array:

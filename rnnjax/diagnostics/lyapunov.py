@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._cell import Array, Cell, Params, PyTree, State
+from rnnjax._dtypes import at_least_float32
 from rnnjax._factory import natural
 from rnnjax._factory import real as real_number
 from rnnjax.diagnostics._state import Select, Units, settled
-from rnnjax.diagnostics._steps import one_step, run, steps_of
+from rnnjax.diagnostics._steps import compiled, one_step, run, steps_of
 from rnnjax.diagnostics.jacobians import forward, stepped
 
 
@@ -79,18 +80,17 @@ def lyapunov_exponents(
     real_number("dt", dt, "a positive number", lambda x: 0 < x < float("inf"))
     if skip >= steps.time:
         raise ValueError(f"skip must leave steps to count, got {skip} of {steps.time}")
-    told = cell, settled(select), k, skip, steps.time, steps.batch
-    return _exponents(told, params, state, steps.xs) / dt
+    told = settled(select), k, skip, steps.time, steps.batch
+    return compiled(_exponents, cell, params, told, state, steps.xs) / dt
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _exponents(told: tuple, params: Params, state: State | None, xs: PyTree) -> Array:
-    cell, select, k, skip, time, batch = told
+def _exponents(cell: Cell, params: Params, told: tuple, state: State | None, xs: PyTree) -> Array:
+    select, k, skip, time, batch = told
     if state is None:
         state = cell.initial_state(params, batch)
     units = Units.of(cell, params, state, select)
     at = units.read(state)
-    size = at.shape[-1]
+    size, wide = at.shape[-1], at_least_float32(at.dtype)  # as LAPACK needs
     k = size if k is None else natural("k", k, least=1)
     if k > size:
         raise ValueError(f"k must be at most the {size} numbers of the state, got {k}")
@@ -101,15 +101,15 @@ def _exponents(told: tuple, params: Params, state: State | None, xs: PyTree) -> 
         f = functools.partial(stepped, cell, params, units, state, x)
         with forward(cell):
             _, jvp = jax.linearize(f, units.read(state))
-        grown = jax.vmap(jvp, in_axes=-1, out_axes=-1)(directions)
-        directions, r = jnp.linalg.qr(grown)
+        grown = jax.vmap(jvp, in_axes=-1, out_axes=-1)(directions.astype(at.dtype))
+        directions, r = jnp.linalg.qr(grown.astype(wide))
         growth = jnp.log(jnp.abs(jnp.diagonal(r, axis1=-2, axis2=-1)))
         state, _ = run(cell, params, state, one_step(x, batch))
         return (state, directions, total + jnp.where(counts, growth, 0)), None
 
-    directions = jnp.linalg.qr(jax.random.normal(jax.random.key(0), (size, k), at.dtype))[0]
+    directions = jnp.linalg.qr(jax.random.normal(jax.random.key(0), (size, k), wide))[0]
     directions = jnp.broadcast_to(directions, (*batch, size, k))
-    begin = (state, directions, jnp.zeros((*batch, k), at.dtype))
+    begin = (state, directions, jnp.zeros((*batch, k), wide))
     (_, _, total), _ = jax.lax.scan(step, begin, (xs, jnp.arange(time) >= skip), length=time)
     return -jnp.sort(-total, -1) / (time - skip)
 

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._cell import Array, Cell, Params, PyTree, State
+from rnnjax._dtypes import at_least_float32
 from rnnjax.diagnostics._state import Select, Units, settled
-from rnnjax.diagnostics._steps import one_step, run, steps_of
+from rnnjax.diagnostics._steps import compiled, one_step, run, steps_of
 from rnnjax.diagnostics.jacobians import dense, stepped
 
 
@@ -72,13 +73,14 @@ def jacobian_products(
       through Dynamical Isometry, NeurIPS 2017, arXiv:1711.04735.
     """
     steps = steps_of(cell, params, state, xs, length=length)
-    told = cell, settled(select), steps.time, steps.batch
-    return _products(told, params, state, steps.xs)
+    told = settled(select), steps.time, steps.batch
+    return compiled(_products, cell, params, told, state, steps.xs)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _products(told: tuple, params: Params, state: State | None, xs: PyTree) -> JacobianProducts:
-    cell, select, *sizes = told
+def _products(
+    cell: Cell, params: Params, told: tuple, state: State | None, xs: PyTree
+) -> JacobianProducts:
+    select, *sizes = told
     if state is None:
         state = cell.initial_state(params, sizes[1])
     units = Units.of(cell, params, state, select)
@@ -92,6 +94,7 @@ def _products(told: tuple, params: Params, state: State | None, xs: PyTree) -> J
         return product, product
 
     _, jacobians = jax.lax.scan(seen, state, xs, length=sizes[0])
+    jacobians = jacobians.astype(at_least_float32(jacobians.dtype))  # as LAPACK needs
     size = jacobians.shape[-1]
     one = jnp.broadcast_to(jnp.eye(size, dtype=jacobians.dtype), (*sizes[1], size, size))
     _, products = jax.lax.scan(times, one, jacobians[::-1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -12,8 +11,18 @@ import numpy as np
 
 from rnnjax._cell import Array, Cell, Params, PyTree, State
 from rnnjax._factory import one_of
-from rnnjax._unroll import times
-from rnnjax.diagnostics._steps import Steps, at_steps, entering, floating, norm, run, steps_of
+from rnnjax._unroll import times, unroll
+from rnnjax.diagnostics._steps import (
+    Steps,
+    at_steps,
+    compiled,
+    entering,
+    floating,
+    is_floating,
+    norm,
+    run,
+    steps_of,
+)
 
 
 def gradient_terms(
@@ -77,25 +86,28 @@ def gradient_terms(
     if not floating(params)[0]:
         raise TypeError(f"params: {cell.name} has no real or complex parameters to see terms of")
     steps = steps_of(cell, params, state, xs, length=length, lengths=lengths, resets=resets)
-    told = cell, loss, by, steps.time, steps.batch
-    return _terms(told, params, state, steps.xs, steps.valid, steps.resets)
+    _, ys = unroll(cell, params, state, xs, length=length, lengths=lengths, resets=resets)
+    told = by, steps.time, steps.batch
+    rows = steps.xs, steps.valid, steps.resets
+    return compiled(_terms, cell, params, told, state, entering(loss, ys), *rows)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _terms(told: tuple, params: Params, state: State | None, *rows: Any) -> Params:
-    cell, loss, by, *sizes = told
+def _terms(
+    cell: Cell, params: Params, told: tuple, state: State | None, entered: list[Array], *rows: Any
+) -> Params:
+    by, *sizes = told
     steps = Steps(*rows, *sizes)
     used, whole = floating(params)
 
-    def outputs(copies: list[Array]) -> tuple[list[Array], PyTree]:
+    def outputs(copies: list[Array]) -> list[Array]:
         first = whole([copy[0] for copy in copies])
         begin = cell.initial_state(first, steps.batch) if state is None else state
         _, ys = run(cell, whole, begin, steps, copies=copies)
-        return floating(ys)[0], ys
+        return floating(ys)[0]
 
     copies = [jnp.broadcast_to(leaf, (steps.time, *leaf.shape)) for leaf in used]
-    _, pull, ys = jax.vjp(outputs, copies, has_aux=True)
-    entered, step = entering(loss, ys), jnp.arange(steps.time)
+    _, pull = jax.vjp(outputs, copies)
+    step = jnp.arange(steps.time)
     at_row = times(steps.time, steps.batch)
 
     def of_error(t: Array) -> list[Array]:
@@ -121,9 +133,7 @@ def _terms(told: tuple, params: Params, state: State | None, *rows: Any) -> Para
 def _only(params: Params, terms: list[Array]) -> Params:
     """The terms in the tree of the parameters; None for what has no gradient."""
     rest = iter(terms)
-    return jax.tree.map(
-        lambda leaf: next(rest) if jnp.issubdtype(leaf.dtype, jnp.inexact) else None, params
-    )
+    return jax.tree.map(lambda leaf: next(rest) if is_floating(leaf) else None, params)
 
 
 def gradient_share(terms: PyTree) -> Array:

@@ -38,7 +38,7 @@ def loss_gradients(
 
     It sees whatever the loss gives to `rnnjax.unroll`, in layers and in tasks, the state and
     inputs it is given and what comes back from the rest of the model: no word of the loss changes.
-    Of a long sequence, the errors of 16 steps spread over it and of each row's last one are seen.
+    Of a long sequence, the errors of 15 steps spread over it and of each row's last one are seen.
 
     Args:
       loss: what `make_train_step` takes.
@@ -49,6 +49,9 @@ def loss_gradients(
 
     Returns:
       `LossGradients`.
+
+    Raises:
+      TypeError: a cell in the loss closes over what the loss computes.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnnjax
@@ -62,7 +65,13 @@ def loss_gradients(
       >>> print(found.lags["elman(1, identity)"], found.groups["b"])
       [0.5   0.25  0.125] 1.75
     """
-    return _loss_gradients(loss, params, carried, batch, key)
+    try:
+        return _loss_gradients(loss, params, carried, batch, key)
+    except jax.errors.UnexpectedTracerError as error:
+        raise TypeError(
+            "a cell in the loss closes over arrays that the loss computes: pass them to unroll in "
+            "the cell's params, or in its state as what it holds (rnnjax.Held)"
+        ) from error
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -169,8 +178,15 @@ def plot_gradient_records(axes: Any, records: Iterable[dict[str, Any]], name: st
 
     Returns:
       matplotlib's image, for a colour bar.
+
+    Raises:
+      ValueError: no record has the gradients of such a run.
     """
     found = [r for r in records if name in r.get("gradients", {}).get("lags", ())]
+    if not found:
+        raise ValueError(
+            f"records have no gradients of a run of {name!r}: train with gradients_every"
+        )
     values = [np.array(r["gradients"]["lags"][name], float) for r in found]  # None is NaN
     shown = np.full((len(values), max(map(len, values))), np.nan)
     for row, value in zip(shown, values, strict=True):

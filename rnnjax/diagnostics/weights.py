@@ -11,6 +11,7 @@ import numpy as np
 
 from rnnjax._cell import Array, Cell, Params
 from rnnjax._check import require_cell
+from rnnjax._dtypes import at_least_float32
 from rnnjax._factory import natural
 from rnnjax._fields import field
 from rnnjax._held import path_name
@@ -120,6 +121,8 @@ def power_norms(w: Any, n: int) -> Array:
     def times(power: Array, _: None) -> tuple[Array, Array]:
         return power @ w, jnp.linalg.norm(power, 2, axis=(-2, -1))
 
+    real = jnp.issubdtype(w.dtype, jnp.inexact)
+    w = w.astype(at_least_float32(w.dtype) if real else float)  # as LAPACK needs
     one = jnp.broadcast_to(jnp.eye(w.shape[-1], dtype=w.dtype), w.shape)
     return jax.lax.scan(times, one, None, length=n + 1)[1]
 

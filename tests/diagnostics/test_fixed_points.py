@@ -194,6 +194,11 @@ def test_counters_stay_as_the_starts_have_them():
     np.testing.assert_allclose(found.states["h"][order], [3, 5, 7], rtol=1e-5)
     with pytest.raises(ValueError, match=r"select: n has no real or complex numbers"):
         fixed_points(cell, (), np.float32(0.5), starts, select="n")
+    half = with_weights(rnnjax.elman(1), np.eye(1), dtype=np.float16)
+    with pytest.raises(ValueError, match=r"of float16, too coarse.*pass starts"):
+        fixed_points(
+            rnnjax.elman(1), half, NOTHING.astype(np.float16), np.zeros((4, 1), np.float16)
+        )
 
 
 @pytest.mark.usefixtures("x64")

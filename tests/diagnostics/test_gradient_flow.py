@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_vectors import SOME, reached
+from tracing import traces
 
 import rnnjax
 from rnnjax.diagnostics import (
@@ -12,6 +13,7 @@ from rnnjax.diagnostics import (
     gradient_flow,
     gradient_share,
     gradient_terms,
+    lyapunov_exponents,
     plot_gradient_flow,
     plot_gradient_pairs,
     plot_gradient_share,
@@ -232,6 +234,54 @@ def test_the_mean_is_over_what_is_there():
         flow.norm("c")
 
 
+WEIGHT, TARGET = np.float32(0.5), np.float32(1)
+
+
+def test_nothing_is_used_that_was_read_before(monkeypatch):
+    # A notebook's loss and step read global variables, which change between two calls.
+    def loss(ys):
+        return TARGET * ys[-1]
+
+    cell = rnnjax.Cell(
+        name="leaky",
+        init=lambda key, x_spec: (),
+        initial_state=lambda params, batch=(), *, key=None: jnp.zeros(batch),
+        step=lambda params, h, x: ((new := WEIGHT * h + x), new),
+        x_ndims=0,
+    )
+    xs = np.ones(3, np.float32)
+    for weight, target in ((0.5, 1), (0.5, 10), (0.25, 10)):
+        monkeypatch.setitem(globals(), "WEIGHT", np.float32(weight))
+        monkeypatch.setitem(globals(), "TARGET", np.float32(target))
+        want = target * weight ** np.arange(1.0, 4)
+        np.testing.assert_array_equal(gradient_flow(cell, (), None, xs, loss).by_lag(), want)
+        found = lyapunov_exponents(cell, (), None, xs)
+        np.testing.assert_allclose(found, [np.log(weight)], rtol=1e-6)
+    one, own = linear(0.5 * np.eye(1))
+    for target in (1, 10):
+        monkeypatch.setitem(globals(), "TARGET", np.float32(target))
+        terms = gradient_terms(one, own, None, np.ones((3, D)), loss, by="lag")
+        np.testing.assert_allclose(terms.b[:, 0], target * 0.5 ** np.arange(3.0))
+
+
+def test_a_new_loss_compiles_no_step_anew():
+    cell = rnnjax.Cell(
+        name="function among its parameters",
+        init=lambda key, x_spec: {},
+        initial_state=lambda params, batch=(), *, key=None: jnp.zeros(batch),
+        step=lambda params, h, x: ((new := params["f"](params["w"] * h + x)), new),
+        x_ndims=0,
+    )
+    params, xs = {"w": jnp.float32(0.5), "f": jnp.tanh}, np.ones(3, np.float32)
+    for seen in (gradient_flow, gradient_terms):
+        one = seen(cell, params, None, xs, lambda ys: ys.sum())
+        with traces(anything=False):
+            other = seen(cell, params, None, xs, lambda ys: 2 * ys.sum())
+        one, other = (found["w"] if seen is gradient_terms else found.norm()
+                      for found in (one, other))  # fmt: skip
+        np.testing.assert_allclose(other, 2 * one, rtol=1e-6)
+
+
 def test_bad_arguments_say_what_to_do():
     cell, params = linear(np.eye(2))
     with pytest.raises(ValueError, match="errors"):
@@ -265,6 +315,9 @@ def test_pictures_show_the_numbers():
     assert crosses == [[2, 3], [2, 4], [2, 5], [2, 6]]
     with pytest.raises(ValueError, match="each"):
         plot_gradient_pairs(axes[0, 1], gradient_flow(cell, params, None, xs, jnp.sum))
+    square = gradient_flow(cell, params, None, np.ones((T, T, D)), jnp.sum)  # as many rows as steps
+    with pytest.raises(ValueError, match="each"):
+        plot_gradient_pairs(axes[0, 1], square)
     terms = gradient_terms(cell, params, None, xs, jnp.sum, by="lag").b
     plot_gradient_share(axes[1, 0], terms)
     plot_gradient_terms(axes[1, 1], terms)

@@ -195,6 +195,19 @@ def test_any_cell_has_exponents(name):
     assert not np.isnan(np.asarray(found)).any()
 
 
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_states_of_half_precision_will_do(dtype):
+    w = jnp.diag(jnp.array([2.0, 0.5], dtype))
+    cell = rnnjax.elman(2, activation="identity")
+    params = rnnjax.ElmanParams(jnp.zeros((D, 2), dtype), w, jnp.zeros(2, dtype))
+    xs = jnp.zeros((10, D), dtype)
+    values = jacobian_products(cell, params, None, xs).singular_values
+    np.testing.assert_allclose(values[-1], [2**10, 2**-10], rtol=1e-6)
+    found = lyapunov_exponents(cell, params, None, xs, skip=5)
+    np.testing.assert_allclose(found, np.log([2, 0.5]), atol=0.01)
+    np.testing.assert_allclose(power_norms(w, 3), [1, 2, 4, 8])
+
+
 def test_recurrent_weights_go_by_gate(x64):
     cell = rnnjax.stack(low=rnnjax.lstm(H), high=rnnjax.elman(2))
     params = cell.init(jax.random.key(0), FLOAT)

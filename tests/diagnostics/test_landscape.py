@@ -59,6 +59,9 @@ def test_directions_have_to_be_like_the_parameters():
         loss_slice(bowl, HERE, (ALONG[0], {**ALONG[1], "b": np.zeros(2)}))
     with pytest.raises(ValueError, match=r"directions\[0\] has leaves"):
         loss_slice(bowl, HERE, ({"a": ALONG[0]["a"]},))
+    for along, at in ((ALONG[:1], (-1.0, 0.0, 1.0)), (ALONG, (0.0, 1.0)), (ALONG[:1], 1.0)):
+        with pytest.raises(ValueError, match="at must be numbers"):
+            loss_slice(bowl, HERE, along, at)
 
 
 def test_a_random_direction_is_as_long_as_the_weights_filter_by_filter():

@@ -17,12 +17,14 @@ from rnnjax.diagnostics import (
     compare,
     gradient_flow,
     gradient_record,
+    gradients,
     loss_gradients,
     plot_compare,
     plot_gradient_groups,
     plot_gradient_records,
     plot_loss_gradients,
 )
+from rnnjax.diagnostics._state import Units
 from rnnjax.tasks import task_of
 from rnnjax.tasks.adding import Adding
 from rnnjax.train import fit, generated, init_train_state, load_run, make_train_step, run_task
@@ -207,6 +209,30 @@ def test_cells_are_compared_on_either_side_of_training():
         compare({"a": rnnjax.gru}, draw, None)
 
 
+def test_what_is_held_at_a_time_changes_nothing(monkeypatch):
+    params = CELL.init(KEY, D)
+    want = loss_gradients(loss, params, (), XS, KEY).lags["gru(3)"]
+    monkeypatch.setattr(gradients, "ROOM", 1)
+    assert gradients.beside(Units.of(CELL, params, XS[0]), XS[0], ([], [XS])) == 1
+    found = loss_gradients(lambda *given: loss(*given), params, (), XS, KEY).lags["gru(3)"]
+    np.testing.assert_allclose(found, want, rtol=1e-6)
+
+
+def test_a_cell_that_closes_over_what_the_loss_computes_says_so():
+    def inner(params, carried, batch, key):
+        cell = rnnjax.Cell(
+            name="inner",
+            init=lambda key, x_spec: (),
+            initial_state=lambda params, batch=(), *, key=None: jnp.zeros((*batch, D)),
+            step=lambda none, h, x: ((new := params * h + x), new),
+        )
+        return rnnjax.unroll(cell, (), None, batch)[1].sum(), (carried, {})
+
+    assert np.isfinite(jax.grad(lambda p: inner(p, (), XS, KEY)[0])(0.5))  # training takes it
+    with pytest.raises(TypeError, match="closes over arrays that the loss computes"):
+        loss_gradients(inner, jnp.float32(0.5), (), XS, KEY)
+
+
 def test_pictures_show_the_numbers():
     axes = figure_type()().subplots(1, 3)
     lags = {"a": [1.0, None, 0.25], "a cell with a name that is longer than a legend": [0.5]}
@@ -224,4 +250,6 @@ def test_pictures_show_the_numbers():
     ]
     shown = plot_gradient_records(axes[2], records, "a").get_array()
     np.testing.assert_array_equal(shown.filled(9).reshape(2, 2), [[0, -1], [1, 9]])
+    with pytest.raises(ValueError, match="train with gradients_every"):
+        plot_gradient_records(axes[2], records, "b")
     assert all(a.get_xlabel() for a in axes)
