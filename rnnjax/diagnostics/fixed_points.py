@@ -89,8 +89,8 @@ def fixed_points(
     Marquardt: those of Newton where they help, short ones downhill where they do not. They come to
     saddles as well as to attractors. A step takes time N³ a start: it is for states of up to a few
     hundred numbers. What is chosen by `select` moves; all else of the state (keys, counters, what
-    is held, leaves that are not chosen) is as the start has it, and is to be the same in all starts:
-    points are told apart by what moves alone.
+    is held, leaves that are not chosen) is as the start has it, and is to be the same in all
+    starts: points are told apart by what moves alone.
 
     Args:
       cell: the cell.
