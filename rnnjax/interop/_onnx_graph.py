@@ -27,7 +27,9 @@ def found(source: Any) -> list[tuple[str, dict[str, Any], dict[str, np.ndarray]]
     constants, operators, products = _Constants(model), [], {}
     for node in constants.way():
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        arrays = [constants.value(name) if constants.known(name) else None for name in node.input]
+        arrays: list[Any] = [
+            constants.value(name) if constants.known(name) else None for name in node.input
+        ]
         product = next((products[name] for name in node.input if name in products), None)
         if node.op_type in RECURRENT:
             operators.append((node.op_type, *_recurrent(node.op_type, attributes, arrays)))

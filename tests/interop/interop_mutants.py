@@ -1,7 +1,7 @@
 """Faults of conversions, for `tests/mutation.py`: what, file, old text, new text, tests."""
 
-_ADAPTERS, _ARRAYS, _LIBRARIES, _ONNX = (
-    f"tests/interop/test_{name}.py" for name in ("adapters", "arrays", "libraries", "onnx")
+_ADAPTERS, _ARRAYS, _LIBRARIES, _MODULES, _ONNX = (
+    f"tests/interop/test_{n}.py" for n in ("adapters", "arrays", "libraries", "modules", "onnx")
 )
 
 _FAULTS = [
@@ -43,8 +43,8 @@ _FAULTS = [
      _ONNX, "computes"),
     ("peepholes stand as ours", "_gates.py", "return diagonal.reshape(3, -1)[order].reshape(-1)",
      "return diagonal", _ONNX, "computes"),
-    ("a file's options pass", "_files.py", '"options": _made(model)}', '"options": said.get("options")}',
-     _ARRAYS, "options"),
+    ("a file's options pass", "_files.py", '"options": _made(model)}',
+     '"options": said.get("options")}', _ARRAYS, "options"),
     ("other numbers of the same bytes pass", "_files.py", "sha256(said + array.tobytes())",
      "sha256(array.tobytes())", _ARRAYS, "tampered"),
     ("a number becomes a vector", "_files.py", 'np.asarray(a, order="C")',
@@ -58,13 +58,13 @@ _FAULTS = [
     ("cells of torch have no layer", "_torch.py", "return {cells.get(name, name): array",
      "return {name: array", _ARRAYS, "first_layer"),
     ("go_backwards passes", "_keras.py", "if layer.go_backwards != backward:",
-     "if layer.go_backwards is backward is None:", _LIBRARIES, "something_else"),
+     "if layer.go_backwards is backward is None:", _MODULES, "something_else"),
     ("keras' merges in any order", "_keras.py", "if merges(model) != [*_merged(layer)]:",
-     "if {*merges(model)} != {*_merged(layer)}:", _LIBRARIES, "something_else"),
+     "if {*merges(model)} != {*_merged(layer)}:", _MODULES, "something_else"),
     ("keras' gelu is ours", "_keras.py", '"gelu": "gelu(approximate=True)"', '"gelu": "gelu"',
-     _LIBRARIES, "something_else"),
+     _MODULES, "something_else"),
     ("equinox's epsilons are not compared", "_equinox.py", "if place in epsilons:",
-     "if not place:", _LIBRARIES, "epsilons"),
+     "if not place:", _MODULES, "epsilons"),
     ("a state of its own passes", "_onnx_graph.py", "bool(np.any(self.value(name)))", "not name",
      _ONNX, "of_its_own"),
     ("the last bias is all", "_onnx_graph.py", 'product["b"] = product["b"] + next(',
