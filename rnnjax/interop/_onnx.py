@@ -121,7 +121,8 @@ def to_onnx(
     Its inputs are "xs", time first as ours, [T, B, D] or integers [T, B], and "lengths", int32 [B];
     its output is "ys". With `states` there are also "h0", "c0", "h1", .. [directions, B, H], one a
     recurrent layer, as inputs, and "h0_last", .. as outputs: a T of 1 streams. Beyond a row's
-    length what is recurrent gives zeros, as ours, but what is pointwise above it does not.
+    length what is recurrent gives zeros, as ours, but what is pointwise above it does not. Of a row
+    of length 0 onnxruntime gives zeros as the last state, where ours is the initial one.
 
     Args:
       model: a cell, or layers of cells.
