@@ -12,7 +12,7 @@ import jax
 
 from rnnjax._cell import Cell, Params, PyTree
 from rnnjax._layer import Layer
-from rnnjax.interop._format import Flat, Format, read, write
+from rnnjax.interop._format import Flat, Format, compare, options, placed, read, write
 from rnnjax.interop._models import Path, Way
 from rnnjax.interop._tree import flat, name_of
 
@@ -31,14 +31,14 @@ def from_equinox(model: Cell | Layer, modules: PyTree) -> Params:
     Args:
       model: what they are parameters of: a cell, or layers of cells. Parts have the names of the
         attributes or keys under which the modules stand.
-      modules: a module, or a tree of modules or of their arrays.
+      modules: a module, or a tree of modules, whose epsilons are then compared, or of their arrays.
 
     Returns:
       Parameters of the model.
 
     Raises:
-      ValueError: a name is missing or unknown, a shape is another, or Equinox has no such cell.
-        Options of modules, such as an epsilon, are not compared: say them to the model.
+      ValueError: a name is missing or unknown, a shape is another, a module has another epsilon, or
+        Equinox has no such cell.
 
     Example:
       >>> import numpy as np, rnnjax
@@ -49,6 +49,17 @@ def from_equinox(model: Cell | Layer, modules: PyTree) -> Params:
       >>> interop.from_equinox(rnnjax.lstm(4), cell).w_x.shape
       (3, 16)
     """
+
+    def normal(node: Any) -> bool:
+        return hasattr(node, "eps") and hasattr(node, "weight")
+
+    every = jax.tree.leaves_with_path(modules, is_leaf=normal)
+    epsilons = {
+        "/".join([*map(name_of, path), "{}"]): node.eps for path, node in every if normal(node)
+    }
+    for place, cell in placed(EQUINOX, model):
+        if place in epsilons:
+            compare(EQUINOX, cell, {"epsilon": epsilons[place]}, options(cell))
     return read(EQUINOX, model, flat(modules, "/"))
 
 

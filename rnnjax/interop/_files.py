@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,6 +14,7 @@ import numpy as np
 from rnnjax._cell import Cell, Params, PyTree
 from rnnjax._layer import Layer
 from rnnjax.interop._gates import OURS
+from rnnjax.interop._models import arguments
 from rnnjax.interop._tree import flat, name_of
 
 # How gates stand in a file; another order would be another convention.
@@ -45,10 +48,11 @@ def save_params(path: str | os.PathLike[str], model: Cell | Layer, params: Param
     """
     from safetensors.numpy import save_file
 
-    arrays = {n: np.ascontiguousarray(a) for n, a in flat(params, "/").items()}
+    arrays = {n: np.asarray(a, order="C") for n, a in flat(params, "/").items()}
     said = {
         "convention": CONVENTION,
         "model": model.name,
+        "options": _made(model),
         "checksums": json.dumps({name: _checksum(array) for name, array in arrays.items()}),
     }
     save_file(arrays, os.fspath(path), metadata=said)
@@ -82,14 +86,19 @@ def load_params(path: str | os.PathLike[str], model: Cell | Layer, x_spec: PyTre
         ...
       ValueError: the model of the file is 'lstm(4)', expected 'lstm(5)'
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(os.fspath(path), framework="numpy") as file:
-        said = file.metadata() or {}
-        given = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-    for what, wanted in (("convention", CONVENTION), ("model", model.name)):
-        if said.get(what) != wanted:
-            raise ValueError(f"the {what} of the file is {said.get(what)!r}, expected {wanted!r}")
+    try:
+        with safe_open(os.fspath(path), framework="numpy") as file:
+            said = file.metadata() or {}
+            given = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no dict)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged, or no file of safetensors: {error}") from error
+    own = {"convention": CONVENTION, "model": model.name, "options": _made(model)}
+    for what, wanted in own.items():
+        if (got := said.get(what)) != wanted:
+            verb = "are" if what == "options" else "is"
+            raise ValueError(f"the {what} of the file {verb} {got!r}, expected {wanted!r}")
     like = jax.eval_shape(lambda key: model.init(key, x_spec), jax.random.key(0))
     wanted = {
         "/".join(map(name_of, way)): leaf.shape for way, leaf in jax.tree.leaves_with_path(like)
@@ -97,11 +106,30 @@ def load_params(path: str | os.PathLike[str], model: Cell | Layer, x_spec: PyTre
     if (got := {name: array.shape for name, array in given.items()}) != wanted:
         differs = sorted({*got.items()} ^ {*wanted.items()})
         raise ValueError(f"{path} is of another {model.name}: what differs is {differs}")
-    checksums = json.loads(said["checksums"])
+    checksums = json.loads(said.get("checksums", "{}"))
+    checksums = checksums if isinstance(checksums, dict) else {}
     if damaged := [n for n, array in given.items() if _checksum(array) != checksums.get(n)]:
         raise ValueError(f"{path} is damaged: {', '.join(damaged)} is not what was written")
     return jax.tree.structure(like).unflatten([given[name] for name in wanted])
 
 
+def _made(value: Any) -> str:
+    """How a model was made, without what only draws: its name says neither a merge nor a kernel."""
+    if isinstance(value, Cell | Layer):
+        if value._recipe is None:
+            return value.name
+        known = inspect.signature(value._recipe[0]).parameters  # a new default changes no file
+        own = {n: v for n, v in arguments(value).items() if n != "init" and v != known[n].default}
+        return value._recipe[0].__name__ + _made(own)
+    if isinstance(value, dict):
+        return f"({', '.join(f'{name}={_made(each)}' for name, each in value.items())})"
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_made, value))}]"
+    plain = isinstance(value, str | int | float | None)
+    return repr(value) if plain else getattr(value, "__qualname__", type(value).__name__)
+
+
 def _checksum(array: np.ndarray) -> str:
-    return hashlib.sha256(array.tobytes()).hexdigest()
+    """Of its dtype and shape too: the same bytes can be other numbers."""
+    said = f"{array.dtype.name} {[*array.shape]} ".encode()
+    return hashlib.sha256(said + array.tobytes()).hexdigest()

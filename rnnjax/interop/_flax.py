@@ -61,6 +61,8 @@ def from_flax(model: Cell | Layer, tree: PyTree, *, api: str = "linen") -> Param
 
     Raises:
       ValueError: a name is missing or unknown, a shape is another, or Flax has no such cell.
+        Options that are not in the tree, such as an epsilon, are not compared: say them to the
+        model.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, rnnjax

@@ -69,7 +69,7 @@ class Format:
 
 def write(form: Format, model: Cell | Layer, params: Params) -> Flat:
     """The parameters under the names and in the order of the library."""
-    written = _written(form, model, params)
+    written = {name: _own(a) for name, a in _written(form, model, params).items()}
     for (_, cell), own in zip(cells(model), values(model, params), strict=True):
         if kind(cell) == "gru" and not {"b_h", "b_xh", "b_n"} & {*form.names["gru"]}:
             _require_zeros(form, cell, own.b_n)
@@ -88,7 +88,12 @@ def read(form: Format, model: Cell | Layer, given: Flat) -> Params:
         own.append(_params(form, cell, fields))
     learned = iter(own)
     every = (() if kind(cell) in UNLEARNED else next(learned) for _, cell in cells(model))
-    return whole(model, every)
+    return jax.tree.map(_own, whole(model, every))
+
+
+def _own(array: Any) -> Any:
+    """NumPy's arrays as copies: a view of a tensor would change where that is trained on."""
+    return array.copy() if isinstance(array, np.ndarray) else array
 
 
 def _written(form: Format, model: Cell | Layer, params: Params) -> Flat:
@@ -111,7 +116,13 @@ def placed(form: Format, model: Cell | Layer) -> list[tuple[str, Cell]]:
     learned = [(path, cell) for path, cell in cells(model) if kind(cell) not in UNLEARNED]
     for _, cell in learned:
         _names(form, cell)
-    return list(zip(form.place(model, learned), (cell for _, cell in learned), strict=True))
+    places = form.place(model, learned)
+    if twice := [place for place in places if places.count(place) > 1]:
+        raise ValueError(
+            f"{form.library} has one place, {twice[0].format('..')}, for two cells of "
+            f"{model.name}: only what is recurrent has directions there"
+        )
+    return list(zip(places, (cell for _, cell in learned), strict=True))
 
 
 def _names(form: Format, cell: Cell) -> dict[str, list[str]]:

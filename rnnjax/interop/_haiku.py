@@ -52,6 +52,8 @@ def from_haiku(model: Cell | Layer, tree: PyTree) -> Params:
 
     Raises:
       ValueError: a name is missing or unknown, a shape is another, or Haiku has no such cell.
+        Options that are not in the tree, such as an epsilon, are not compared: say them to the
+        model.
 
     Example:
       >>> import numpy as np, rnnjax

@@ -10,8 +10,8 @@ from typing import Any
 
 from rnnjax._cell import Array, Cell, Params
 from rnnjax._layer import Layer
-from rnnjax.interop._format import Format, compare, expected, options, placed, read, write
-from rnnjax.interop._models import Path, kind, merges
+from rnnjax.interop._format import Format, compare, expected, options, read, write
+from rnnjax.interop._models import Path, arguments, cells, kind, merges
 from rnnjax.interop._tree import as_array
 
 _RECURRENT = {"w_x": "kernel", "w_h": "recurrent_kernel", "b": "bias"}
@@ -26,6 +26,13 @@ _NAMES = {
     "linear": {"w": "kernel", "b": "bias"},
     "layer_norm": {"scale": "gamma", "offset": "beta"},
 }
+# Ours by Keras' names; its "gelu" is the exact one and ours is that with tanh.
+_FUNCTIONS = {"identity": "linear", "gelu": "gelu(approximate=True)"}
+# What leaves numbers as they are in evaluation. Masks are no weights: they are our lengths.
+_SILENT = (
+    "InputLayer", "Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "Identity",
+    "ActivityRegularization", "Masking",
+)  # fmt: skip
 
 
 def from_keras(model: Cell | Layer, weights: Any) -> Params:
@@ -44,7 +51,7 @@ def from_keras(model: Cell | Layer, weights: Any) -> Params:
 
     Raises:
       ValueError: there are more arrays or fewer, a shape is another, Keras has no such cell, or the
-        layer computes something else: another activation, the other form of GRU.
+        layer computes something else: another activation, the other form of GRU, `go_backwards`.
 
     Example:
       >>> import numpy as np, rnnjax
@@ -98,27 +105,39 @@ def _place(model: Cell | Layer, every: list[tuple[Path, Cell]]) -> list[str]:
 
 def _compare(model: Cell | Layer, layer: Any) -> None:
     """Raises ValueError where a layer of Keras computes something else than the model."""
-    ours, theirs = [cell for _, cell in placed(KERAS, model)], [*_learned(layer)]
+    ours = [cell for _, cell in cells(model) if kind(cell) != "dropout"]
+    theirs = [*_computing(layer)]
+    named = [type(each).__name__ for each in theirs]
     if len(ours) != len(theirs):
-        got = ", ".join(type(each).__name__ for each in theirs)
-        raise ValueError(f"{model.name} has {len(ours)} cells with weights, Keras has {got}")
-    for cell, their in zip(ours, theirs, strict=True):
+        raise ValueError(f"{model.name} computes in {len(ours)} parts, Keras in {', '.join(named)}")
+    for cell, their, name in zip(ours, theirs, named, strict=True):
+        if (kind(cell) == "activation") != (name == "Activation"):
+            raise ValueError(f"Keras has {name} where {model.name} has {cell.name}")
         compare(KERAS, cell, their.get_config(), _wanted(cell))
-    if merges(model) != {*_merged(layer)}:
+    if merges(model) != [*_merged(layer)]:
         raise ValueError(
-            f"Keras merges directions by {[*_merged(layer)]}, {model.name} by {[*merges(model)]}"
+            f"Keras merges directions by {[*_merged(layer)]}, {model.name} by {merges(model)}"
         )
 
 
-def _learned(layer: Any) -> Iterator[Any]:
-    """The cells and layers with weights, in the order of `get_weights`."""
+def _computing(layer: Any, *, backward: bool = False) -> Iterator[Any]:
+    """The cells and layers that change numbers in evaluation, in the order of `get_weights`."""
     if hasattr(layer, "forward_layer"):
-        yield from (*_learned(layer.forward_layer), *_learned(layer.backward_layer))
+        yield from _computing(layer.forward_layer)
+        yield from _computing(layer.backward_layer, backward=True)
     elif hasattr(layer, "cell"):
+        if layer.go_backwards != backward:
+            raise ValueError(
+                f"{layer.name} of Keras has go_backwards={layer.go_backwards}, and what it gives "
+                "stands last step first: convert layer.get_weights(), and run the cell by "
+                "unroll(.., reverse=True), which gives the first step first"
+            )
         yield from getattr(layer.cell, "cells", [layer.cell])
     elif hasattr(layer, "layers"):
-        yield from (each for part in layer.layers for each in _learned(part))
-    elif layer.weights:
+        yield from (each for part in layer.layers for each in _computing(part))
+    elif hasattr(layer, "layer"):  # TimeDistributed
+        yield from _computing(layer.layer)
+    elif type(layer).__name__ not in _SILENT:
         yield layer
 
 
@@ -132,15 +151,19 @@ def _merged(layer: Any) -> Iterator[Any]:
 def _wanted(cell: Cell) -> dict[str, Any]:
     """The options with which Keras computes what the cell does."""
     own, name = options(cell), kind(cell)
-    wanted: dict[str, Any] = {"use_bias": True}
+    wanted: dict[str, Any] = {"use_bias": True, "rms_scaling": False}
+    if name == "activation":
+        own = {"activation": arguments(cell)["function"]}
     if "activation" in own:
-        wanted["activation"] = {"identity": "linear"}.get(own["activation"], own["activation"])
+        wanted["activation"] = _FUNCTIONS.get(own["activation"], own["activation"])
     if name in ("lstm", "conv_lstm", "gru", "gru_before"):
         wanted |= {"activation": "tanh", "recurrent_activation": "sigmoid"}
     if name in ("gru", "gru_before"):
         wanted["reset_after"] = name == "gru"
     if name == "conv_lstm":
+        ones = (1,) * len(arguments(cell)["shape"])
         wanted |= {"padding": "same", "data_format": "channels_last"}
+        wanted |= {"strides": ones, "dilation_rate": ones}
     return {**own, "activation": "linear", **wanted} if name == "linear" else {**own, **wanted}
 
 

@@ -109,13 +109,13 @@ def whole(model: Cell | Layer, parts: Iterator[Params]) -> Params:
     return BidirectionalParams(*entries) if name == "bidirectional" else entries[0]
 
 
-def merges(model: Cell | Layer) -> set[str]:
-    """How outputs meet, of both directions and of steps that become one, wherever they do."""
+def merges(model: Cell | Layer) -> list[str]:
+    """How outputs meet, of both directions and of steps that become one, in order."""
     own = {
-        "bidirectional": lambda: {arguments(model)["merge"]},
-        "pyramid": lambda: {"pyramid"},
-    }.get(kind(model), set)()
-    return own.union(*(merges(part) for _, part in branches(model)))
+        "bidirectional": lambda: [arguments(model)["merge"]],
+        "pyramid": lambda: ["pyramid"],
+    }.get(kind(model), list)()
+    return own + [merge for _, part in branches(model) for merge in merges(part)]
 
 
 def input_spec(model: Cell | Layer, size: int) -> PyTree:

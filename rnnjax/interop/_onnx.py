@@ -38,9 +38,9 @@ _OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "coupled_lstm": ("LSTM", {**_LSTM, "input_forget": 1}),
     "gru": ("GRU", {**_GRU, "linear_before_reset": 1}),
     "gru_before": ("GRU", {**_GRU, "linear_before_reset": 0}),
-    "embed": ("Gather", {}),
+    "embed": ("Gather", {"axis": 0}),
     "linear": ("MatMul", {"alpha": 1.0, "beta": 1.0, "transA": 0}),
-    "layer_norm": ("LayerNormalization", {}),
+    "layer_norm": ("LayerNormalization", {"axis": -1}),
 }
 _ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid", "softplus": "Softplus"}
 
@@ -59,20 +59,24 @@ class Stage(NamedTuple):
     attributes: dict[str, Any]
 
 
-def from_onnx(model: Cell | Layer, source: Any) -> Params:
+def from_onnx(model: Cell | Layer, source: Any, *, reverse: bool = False) -> Params:
     """The parameters of a model of ours from an ONNX model.
+
+    Operators of `layout=1` have the same weights: their data are `time_axis=1` here.
 
     Args:
       model: what they are weights of: a cell, or layers of cells, in the order of the nodes.
       source: an `onnx.ModelProto` or the path of one; or, without the package, a list of dicts of
         arrays, one an operator, by the names of its inputs, as in `[{"W": .., "R": .., "B": ..}]`.
+      reverse: whether the operators are those of `unroll(model, .., reverse=True)`, of a cell.
 
     Returns:
       Parameters of the model, NumPy's arrays.
 
     Raises:
       ValueError: the operators, their attributes or the shapes are not those of the model, such as
-        another `linear_before_reset`, a `clip`, or peepholes which the model has not.
+        another `linear_before_reset`, a `clip`, peepholes which the model has not, or an initial
+        state of its own that is not zeros.
 
     Example:
       >>> import numpy as np, rnnjax
@@ -81,9 +85,13 @@ def from_onnx(model: Cell | Layer, source: Any) -> Params:
       >>> interop.from_onnx(rnnjax.gru(4), [weights]).w_x.shape
       (3, 12)
     """
-    stages = _stages(model)
+    stages, ways = _stages(model), _directions(model, reverse)
     wanted = [stage.operator for stage in stages]
     if isinstance(source, list):
+        if len(source) != len(wanted):
+            raise ValueError(
+                f"{model.name} is {', '.join(wanted)} in ONNX, got {len(source)} dicts"
+            )
         theirs = [(name, {}, arrays) for name, arrays in zip(wanted, source, strict=True)]
     else:
         theirs = onnx_graph.found(source)
@@ -91,7 +99,7 @@ def from_onnx(model: Cell | Layer, source: Any) -> Params:
         raise ValueError(f"{model.name} is {', '.join(wanted)} in ONNX, got {', '.join(got)}")
     given: Flat = {}
     for stage, (_, attributes, arrays) in zip(stages, theirs, strict=True):
-        own = {**stage.attributes, "direction": _direction(stage, attributes)}
+        own = {**stage.attributes, "direction": ways[len(stage.cells) - 1]}
         compare(ONNX, stage.cells[0][1], attributes, own)
         arrays = {name: as_array(array) for name, array in arrays.items()}
         for k, (place, cell) in enumerate(stage.cells):
@@ -101,26 +109,34 @@ def from_onnx(model: Cell | Layer, source: Any) -> Params:
 
 
 def to_onnx(
-    model: Cell | Layer, params: Params, *, lengths: bool = True, states: bool = False
+    model: Cell | Layer,
+    params: Params,
+    *,
+    lengths: bool = True,
+    states: bool = False,
+    reverse: bool = False,
 ) -> Any:
     """An ONNX model which computes what ours does: the inverse of `from_onnx`.
 
     Its inputs are "xs", time first as ours, [T, B, D] or integers [T, B], and "lengths", int32 [B];
     its output is "ys". With `states` there are also "h0", "c0", "h1", .. [directions, B, H], one a
     recurrent layer, as inputs, and "h0_last", .. as outputs: a T of 1 streams. Beyond a row's
-    length what is recurrent gives zeros, as ours, but what is pointwise above it does not.
+    length what is recurrent gives zeros, as ours, but what is pointwise above it does not. Of a row
+    of length 0 onnxruntime gives zeros as the last state, where ours is the initial one.
 
     Args:
       model: a cell, or layers of cells.
       params: its parameters.
       lengths: whether it takes lengths.
       states: whether it takes initial states and gives the last ones.
+      reverse: whether it computes as `unroll(model, .., reverse=True)`, of a cell.
 
     Returns:
       An `onnx.ModelProto`.
 
     Raises:
-      ValueError: ONNX has no such cell, or directions that are not joined by "concat".
+      ValueError: ONNX has no such cell, or directions that are not joined by "concat"; `reverse`
+        of a Layer, which runs as it says itself.
       ModuleNotFoundError: the package onnx is not installed (extra: onnx).
 
     Example:
@@ -132,21 +148,22 @@ def to_onnx(
       ['GRU', 'Transpose', 'Reshape', 'MatMul', 'Add', 'Identity']
     """
     given = {name: np.asarray(a) for name, a in write(ONNX, model, params).items()}
-    stages = []
+    stages, ways = [], _directions(model, reverse)
     for stage in _stages(model):
         every = [
             _as_direction(cell, {n: given[place.format(n)] for n in names})
             for place, cell in stage.cells
             for names in [_NAMES.get(kind(cell), {}).values()]
         ]
-        stages.append((stage.operator, stage.attributes, every))
+        told = {"direction": ways[len(every) - 1]} if stage.operator in onnx_graph.RECURRENT else {}
+        stages.append((stage.operator, {**stage.attributes, **told}, every))
     return onnx_graph.written(stages, lengths=lengths, states=states)
 
 
 def _place(model: Cell | Layer, every: list[tuple[Path, Cell]]) -> list[str]:
     """By number: the order is all there is."""
-    if other := merges(model) - {"concat"}:
-        raise ValueError(f'ONNX has no merge="{other.pop()}": it joins directions by "concat"')
+    if other := [merge for merge in merges(model) if merge != "concat"]:
+        raise ValueError(f'ONNX has no merge="{other[0]}": it joins directions by "concat"')
     return [f"{i}/{{}}" for i, _ in enumerate(every)]
 
 
@@ -166,8 +183,14 @@ def _stages(model: Cell | Layer) -> list[Stage]:
         if kind(cell) != "dropout":  # this does nothing in evaluation
             learned = kind(cell) != "activation"
             operator, attributes = _operator(cell)
+            if len(group) > 1 and operator not in onnx_graph.RECURRENT:
+                raise ValueError(
+                    f"ONNX has no {cell.name} of two directions: only what is recurrent"
+                )
             own = [(next(places)[0] if learned else "", each) for _, each in group]
             stages.append(Stage(own, operator, attributes))
+    if not stages:
+        raise ValueError(f"{model.name} computes nothing that ONNX would")
     return stages
 
 
@@ -185,11 +208,14 @@ def _operator(cell: Cell) -> tuple[str, dict[str, Any]]:
     return operator, {**attributes, **{n: float(np.float32(v)) for n, v in own.items()}}
 
 
-def _direction(stage: Stage, attributes: dict[str, Any]) -> str:
-    """The direction that the attributes should have: "reverse" is `unroll(.., reverse=True)`."""
-    if len(stage.cells) == 2:
-        return "bidirectional"
-    return "reverse" if attributes.get("direction") == "reverse" else "forward"
+def _directions(model: Cell | Layer, reverse: bool) -> tuple[str, str]:
+    """The direction of an operator of one cell, and of one of two."""
+    if reverse and isinstance(model, Layer):
+        raise ValueError(
+            f"reverse=True with {model.name}, a Layer, which runs as it says itself: give the cell "
+            "that `unroll(.., reverse=True)` runs"
+        )
+    return "reverse" if reverse else "forward", "bidirectional"
 
 
 def _of_direction(cell: Cell, arrays: Flat, k: int) -> Flat:

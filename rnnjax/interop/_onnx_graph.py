@@ -27,22 +27,33 @@ def found(source: Any) -> list[tuple[str, dict[str, Any], dict[str, np.ndarray]]
     constants, operators, products = _Constants(model), [], {}
     for node in constants.way():
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        arrays = [constants.value(name) if constants.known(name) else None for name in node.input]
+        arrays: list[Any] = [
+            constants.value(name) if constants.known(name) else None for name in node.input
+        ]
         product = next((products[name] for name in node.input if name in products), None)
         if node.op_type in RECURRENT:
             operators.append((node.op_type, *_recurrent(node.op_type, attributes, arrays)))
-        elif node.op_type in ("MatMul", "Gemm") and arrays[1] is not None:
+            if any(constants.starts(name) for name in node.input[5:7]):
+                raise ValueError(
+                    f"the {node.op_type} of the ONNX model begins with a state of its own that is "
+                    "not zeros: a model here is given its state, or learns it by learned_state"
+                )
+            if len(arrays) > 4 and arrays[4] is not None:
+                raise ValueError(f"the {node.op_type} of the ONNX model has lengths of its own")
+        elif node.op_type in ("MatMul", "Gemm") and all(a is not None for a in arrays[1:]):
             w = arrays[1].T if attributes.get("transB") else arrays[1]
             bias = arrays[2] if len(arrays) > 2 else np.full(w.shape[1], -0.0, w.dtype)
             operators.append(("MatMul", attributes, {"w": w, "b": bias}))
             products[node.output[0]] = operators[-1][2]
-        elif node.op_type == "Add" and product is not None and len(arrays) == 2:
-            product["b"] = next(array for array in arrays if array is not None)
+        elif node.op_type == "Add" and product is not None and any(a is not None for a in arrays):
+            product["b"] = product["b"] + next(array for array in arrays if array is not None)
         elif node.op_type == "LayerNormalization":
-            own = dict(zip(("scale", "offset"), arrays[1:], strict=True))
-            operators.append((node.op_type, {"epsilon": attributes.get("epsilon", 1e-5)}, own))
+            own = {"scale": arrays[1], "offset": np.full_like(arrays[1], -0.0)}
+            own |= {"offset": arrays[2]} if len(arrays) > 2 else {}
+            attributes = {"epsilon": float(np.float32(1e-5)), "axis": -1, **attributes}
+            operators.append((node.op_type, attributes, own))
         elif node.op_type == "Gather" and arrays[0] is not None and arrays[0].dtype.kind == "f":
-            operators.append(("Gather", {}, {"table": arrays[0]}))
+            operators.append(("Gather", attributes, {"table": arrays[0]}))
         elif node.op_type in ACTIVATIONS:
             operators.append((node.op_type, {}, {}))
         elif node.op_type not in MOVES:
@@ -80,10 +91,11 @@ class _Constants:
     """What a graph computes from its initialisers alone."""
 
     def __init__(self, model: Any) -> None:
-        from onnx import numpy_helper
+        import onnx
 
-        self.model, self.makers = model, {n: v for v in model.graph.node for n in v.output}
-        self.arrays = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
+        self.onnx, self.model = onnx, model
+        self.makers = {n: v for v in model.graph.node for n in v.output if n}
+        self.arrays = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
 
     def known(self, name: str) -> bool:
         """Whether it depends on no input of the graph."""
@@ -91,6 +103,16 @@ class _Constants:
             return True
         maker = self.makers.get(name)
         return maker is not None and all(map(self.known, maker.input))
+
+    def starts(self, name: str) -> bool:
+        """Whether a state is one of the graph's own that is not zeros, repeated for each row."""
+        while name in self.makers and not self.known(name):
+            maker = self.makers[name]
+            if maker.op_type == "ConstantOfShape":
+                values = [self.onnx.numpy_helper.to_array(a.t) for a in maker.attribute]
+                return any(map(np.any, values))
+            name = maker.input[0]
+        return bool(name) and self.known(name) and bool(np.any(self.value(name)))
 
     def way(self) -> list[Any]:
         """The nodes from the input to the first output, without those that compute shapes."""
@@ -158,7 +180,7 @@ class _Writer:
     def model(self, stages: list[tuple[str, dict[str, Any], list[dict[str, np.ndarray]]]]) -> Any:
         x = "xs"
         arrays = [a for _, _, own in stages for each in own for a in each.values()]
-        dtype = arrays[0].dtype
+        dtype = arrays[0].dtype if arrays else np.dtype(np.float32)
         if self.lengths and any(operator in RECURRENT for operator, _, _ in stages):
             self.inputs.append(self.value("lengths", np.int32, "B"))
         for operator, attributes, own in stages:
@@ -190,13 +212,10 @@ class _Writer:
         last = [f"{name}_last" for name in given]
         self.outputs += [self.value(name, dtype, ways, "B", units) for name in last]
         told = {n: v for n, v in attributes.items() if n != "P"}
-        direction = "bidirectional" if ways == 2 else "forward"
         told["activations"] = told["activations"] * ways
         y = f"{operator}_{k}"
         self.nodes.append(
-            self.onnx.helper.make_node(
-                operator, inputs, [y, *last], hidden_size=units, direction=direction, **told
-            )
+            self.onnx.helper.make_node(operator, inputs, [y, *last], hidden_size=units, **told)
         )
         y = self.node("Transpose", y, perm=[0, 2, 1, 3])  # [T, directions, B, H]
         return self.node("Reshape", y, self.constant(np.array([0, 0, -1])))

@@ -6,6 +6,7 @@ has them as attributes. `nn.GRU` resets after the product, and `nn.RNN` is of ta
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rnnjax._cell import Array, Cell, Params
@@ -39,7 +40,8 @@ def from_torch(model: Cell | Layer, weights: Any) -> Params:
         layers of one `nn.RNN`, `nn.LSTM` or `nn.GRU`, as in
         `serial(bidirectional(lstm(8)), bidirectional(lstm(8)))`; one whose parts have names is a
         module that has them as attributes, as in `stack(embed=..., rnn=..., readout=...)`.
-      weights: a state dict of tensors or arrays, or the module, whose options are then compared.
+      weights: a state dict of tensors or arrays, or the module, whose options are then compared. A
+        `nn.RNNCell`, `nn.LSTMCell` or `nn.GRUCell` is the one layer of a module.
 
     Returns:
       Parameters of the model; NumPy's arrays where tensors came.
@@ -61,14 +63,15 @@ def from_torch(model: Cell | Layer, weights: Any) -> Params:
     """
     if hasattr(weights, "state_dict"):
         weights = _of_module(model, weights)
-    return read(TORCH, model, flat(weights, "."))
+    return read(TORCH, model, _layered(flat(weights, ".")))
 
 
 def to_torch(model: Cell | Layer, params: Params) -> dict[str, Array]:
     """PyTorch's state dict of a model of ours: the inverse of `from_torch`, bit for bit.
 
-    Load it with `module.load_state_dict({k: torch.tensor(v) for k, v in state_dict.items()})`. The
-    second biases add nothing; trained further, two biases move twice as far as one.
+    Load it with `module.load_state_dict({k: torch.tensor(v) for k, v in state_dict.items()})`, an
+    `nn.LSTMCell` by `k.removesuffix("_l0")`. The second biases add nothing; trained further, two
+    biases move twice as far as one.
 
     Args:
       model: a cell, or layers of cells, as in `from_torch`.
@@ -94,8 +97,8 @@ def to_torch(model: Cell | Layer, params: Params) -> dict[str, Array]:
 
 def _place(model: Cell | Layer, every: list[tuple[Path, Cell]]) -> list[str]:
     """`rnn.{}_l1_reverse`: the attributes, and within a module its layer and direction."""
-    if other := merges(model) - {"concat"}:
-        raise ValueError(f'PyTorch has no merge="{other.pop()}": it joins directions by "concat"')
+    if other := [merge for merge in merges(model) if merge != "concat"]:
+        raise ValueError(f'PyTorch has no merge="{other[0]}": it joins directions by "concat"')
     places, modules = [], {}
     for path, cell in every:
         names = [step for step in path if isinstance(step, str)]
@@ -133,18 +136,34 @@ def _require_alike(layers: list[list[Cell]]) -> None:
         )
 
 
+def _layered(weights: Flat) -> Flat:
+    """Those of an `nn.LSTMCell` under the names of the first layer of an `nn.LSTM`."""
+    cells = {n: f"{n}_l0" for n in weights if re.search(r"(^|\.)(weight|bias)_[ih]h$", n)}
+    cells = {old: new for old, new in cells.items() if new not in weights}
+    return {cells.get(name, name): array for name, array in weights.items()}
+
+
 def _of_module(model: Cell | Layer, module: Any) -> Flat:
     """The weights of a module that computes what the model does; zeros where it has no bias."""
-    weights = flat(module.state_dict(), ".")
+    weights, modules = _layered(flat(module.state_dict(), ".")), dict(module.named_modules())
     for place, cell in placed(TORCH, model):
-        own = module.get_submodule(place.rpartition(".")[0])
+        where = place.rpartition(".")[0]
+        if where not in modules:
+            raise ValueError(
+                f"the module has no {where}, where {cell.name} should be: it has "
+                f"{', '.join(name for name in modules if name)}"
+            )
+        own = modules[where]
         there = {"activation": "nonlinearity", "epsilon": "eps"}
         got = {name: getattr(own, at) for name, at in there.items() if hasattr(own, at)}
         compare(TORCH, cell, got, options(cell))
+        compare(TORCH, cell, {"max_norm": getattr(own, "max_norm", None)}, {"max_norm": None})
         bias = getattr(own, "bias", None)  # a flag of nn.RNN, a tensor of nn.Linear
         if bias is None or bias is False:
             names = _NAMES[kind(cell)]
-            matrix = weights[place.format(names.get("w_x") or names.get("w") or "weight")]
+            matrix = weights.get(place.format(names.get("w_x") or names.get("w") or "weight"))
+            if matrix is None:  # `read` says which is missing
+                continue
             for field in {"b_x", "b_h", "b", "offset"} & {*names}:
                 weights[place.format(names[field])] = nothing(matrix.shape[0], matrix.dtype)
     return weights

@@ -12,11 +12,14 @@ from rnnjax._cell import PyTree
 
 
 def flat(tree: PyTree, separator: str) -> dict[str, Any]:
-    """The arrays of a tree by the names on their paths."""
-    return {
-        separator.join(map(name_of, path)): as_array(leaf)
-        for path, leaf in jax.tree.leaves_with_path(tree)
-    }
+    """The arrays of a tree by the names on their paths; raises ValueError where two are alike."""
+    arrays: dict[str, Any] = {}
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        name = separator.join(map(name_of, path))
+        if name in arrays:
+            raise ValueError(f"two arrays are called {name}: rename a key that has a {separator!r}")
+        arrays[name] = as_array(leaf)
+    return arrays
 
 
 def name_of(entry: Any) -> str:

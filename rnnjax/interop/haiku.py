@@ -74,7 +74,7 @@ def cell(core: Callable[[], hk.RNNCore]) -> Cell:
         params: Params, batch_shape: tuple[int, ...] = (), *, key: Array | None = None
     ) -> State:
         one = start.apply({}, None)
-        return jax.tree.map(lambda leaf: jnp.zeros((*batch_shape, *leaf.shape), leaf.dtype), one)
+        return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*batch_shape, *leaf.shape)), one)
 
     def init(key: Array, x: Array) -> Params:
         return module.init(key, x, initial_state(None))

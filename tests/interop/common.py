@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import numpy as np
+import pytest
 from oracles import assert_close, pair
 
 import rnnjax
@@ -78,3 +79,11 @@ def compare(model, run, convert, *, lengths=None, dtype=np.float64):
         got, want = ((np.where(REAL, ys, 0), grads) for ys, grads in (got, want))
     narrow = jax.tree.map(lambda a: np.asarray(a, dtype), (got, want))
     assert_close(*narrow)
+
+
+def keras_module():
+    """Keras with the backend of JAX; skips the test without it."""
+    keras = pytest.importorskip("keras", reason="Keras is not installed")
+    if keras.backend.backend() != "jax":
+        pytest.skip("another test imported Keras with another backend")
+    return keras

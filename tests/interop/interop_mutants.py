@@ -1,6 +1,8 @@
 """Faults of conversions, for `tests/mutation.py`: what, file, old text, new text, tests."""
 
-_ARRAYS, _LIBRARIES, _ONNX = (f"tests/interop/test_{n}.py" for n in ("arrays", "libraries", "onnx"))
+_ADAPTERS, _ARRAYS, _LIBRARIES, _MODULES, _ONNX = (
+    f"tests/interop/test_{n}.py" for n in ("adapters", "arrays", "libraries", "modules", "onnx")
+)
 
 _FAULTS = [
     ("haiku's i, g, f, o are ours", "_gates.py", '"lstm": Convention("igfo", forget=1.0)',
@@ -41,6 +43,36 @@ _FAULTS = [
      _ONNX, "computes"),
     ("peepholes stand as ours", "_gates.py", "return diagonal.reshape(3, -1)[order].reshape(-1)",
      "return diagonal", _ONNX, "computes"),
+    ("a file's options pass", "_files.py", '"options": _made(model)}',
+     '"options": said.get("options")}', _ARRAYS, "options"),
+    ("other numbers of the same bytes pass", "_files.py", "sha256(said + array.tobytes())",
+     "sha256(array.tobytes())", _ARRAYS, "tampered"),
+    ("a number becomes a vector", "_files.py", 'np.asarray(a, order="C")',
+     "np.ascontiguousarray(a)", _ARRAYS, "number"),
+    ("an array is lost to another of its name", "_tree.py", "if name in arrays:", "if not name:",
+     _ARRAYS, "refused"),
+    ("what is read is a view", "_format.py", "array.copy() if isinstance(array, np.ndarray)",
+     "array if isinstance(array, np.ndarray)", _ARRAYS, "view"),
+    ("two cells may share a place", "_format.py", "if places.count(place) > 1]",
+     "if places.count(place) > 2]", _ARRAYS, "refused"),
+    ("cells of torch have no layer", "_torch.py", "return {cells.get(name, name): array",
+     "return {name: array", _ARRAYS, "first_layer"),
+    ("go_backwards passes", "_keras.py", "if layer.go_backwards != backward:",
+     "if layer.go_backwards is backward is None:", _MODULES, "something_else"),
+    ("keras' merges in any order", "_keras.py", "if merges(model) != [*_merged(layer)]:",
+     "if {*merges(model)} != {*_merged(layer)}:", _MODULES, "something_else"),
+    ("keras' gelu is ours", "_keras.py", '"gelu": "gelu(approximate=True)"', '"gelu": "gelu"',
+     _MODULES, "something_else"),
+    ("equinox's epsilons are not compared", "_equinox.py", "if place in epsilons:",
+     "if not place:", _MODULES, "epsilons"),
+    ("a state of its own passes", "_onnx_graph.py", "bool(np.any(self.value(name)))", "not name",
+     _ONNX, "of_its_own"),
+    ("the last bias is all", "_onnx_graph.py", 'product["b"] = product["b"] + next(',
+     'product["b"] = next(', _ONNX, "bias_of_a_product"),
+    ("reverse is forward", "_onnx.py", 'return "reverse" if reverse else "forward"',
+     'return "forward" if reverse else "forward"', _ONNX, "from_the_last"),
+    ("haiku begins with zeros", "haiku.py", "jnp.broadcast_to(leaf, (*batch_shape, *leaf.shape))",
+     "jnp.zeros((*batch_shape, *leaf.shape), leaf.dtype)", _ADAPTERS, "begins"),
     ("a clip passes", "_onnx_graph.py", "if clip or parameters:", "if parameters:", _ONNX,
      "refused"),
 ]  # fmt: skip

@@ -134,3 +134,15 @@ def test_their_cells_run_here(library):
     assert len(alone) == B
     plan = rnnjax.plan(cell.step, params, cell.initial_state(params, (B,)), xs)
     assert "loop" in [component.kind for component in plan.components]
+
+
+def test_a_core_of_haiku_begins_as_it_says():
+    hk = pytest.importorskip("haiku", reason="Haiku is not installed")
+    from rnnjax.interop import haiku
+
+    class Core(hk.VanillaRNN):
+        def initial_state(self, batch_size):
+            return 0.5 + super().initial_state(batch_size)
+
+    cell = haiku.cell(lambda: Core(H))
+    np.testing.assert_array_equal(cell.initial_state(cell.init(KEY, D), (B,)), np.full((B, H), 0.5))

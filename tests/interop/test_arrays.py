@@ -1,6 +1,8 @@
 """Plain arrays there and back, bit for bit; what is refused, and what the refusal says; files."""
 
 import functools
+import json
+import struct
 
 import jax
 import jax.numpy as jnp
@@ -108,6 +110,17 @@ REFUSED = {
     "torch, merge": (
         lambda: interop.from_torch(both(LSTM, merge="sum"), {}), 'no merge="sum"',
     ),
+    "torch, two directions of what has none": (
+        lambda: interop.to_torch(both(rnnjax.linear(2)), drawn(both(rnnjax.linear(2)))),
+        "PyTorch has one place, ..*, for two cells of",
+    ),
+    "two of a name": (
+        lambda: interop.from_torch(
+            rnnjax.stack(a=rnnjax.embed(2, 3)),
+            {"a.weight": np.zeros((2, 3)), "a": {"weight": np.ones((2, 3))}},
+        ),
+        "two arrays are called a.weight",
+    ),
     "missing": (lambda: interop.from_torch(LSTM, LACKS), r"lack bias_hh_l0, which lstm\(4\)"),
     "unknown": (
         lambda: interop.from_torch(LSTM, {**STATE, "weight_hr_l0": np.zeros(2)}),
@@ -146,6 +159,31 @@ def test_nnx_takes_a_gru_without_that_bias():
     assert_bitwise(NNX_FROM(GRU, NNX_TO(GRU, params)), params._replace(b_n=np.full(H, -0.0)))
 
 
+def test_what_is_read_or_written_is_no_view():
+    model = rnnjax.stack(a=rnnjax.embed(7, D), b=PROJECTED, c=rnnjax.linear(2))
+    params = drawn(model)
+    weights, kept = interop.to_torch(model, params), drawn(model)
+    for array in weights.values():
+        array += 1
+    assert_bitwise(params, kept)
+    weights = interop.to_torch(model, params)
+    read = interop.from_torch(model, weights)
+    for array in weights.values():  # as an optimiser of PyTorch does, in place
+        array += 1
+    assert_bitwise(read, kept)
+
+
+def test_a_cell_of_torch_is_the_first_layer():
+    params = drawn(model := rnnjax.stack(cell=GRU, out=rnnjax.linear(2)))
+    weights = {k.removesuffix("_l0"): w for k, w in interop.to_torch(model, params).items()}
+    assert next(iter(weights)) == "cell.weight_ih"
+    assert_bitwise(interop.from_torch(model, weights), params)
+    with pytest.raises(ValueError, match="have weight_ih, for which"):
+        interop.from_torch(LSTM, {**STATE, "weight_ih": STATE["weight_ih_l0"]})
+    with pytest.raises(ValueError, match="lack weight_ih_l1"):
+        interop.from_torch(serial(LSTM, LSTM), {k[:-3]: w for k, w in STATE.items()})
+
+
 def test_integers_are_refused():
     with pytest.raises(TypeError, match="bias_ih_l0 must be floating, got int64"):
         interop.from_torch(LSTM, {**STATE, "bias_ih_l0": np.zeros(16, int)})
@@ -175,3 +213,59 @@ def test_files(tmp_path):
     path.write_bytes(held)
     with pytest.raises(ValueError, match="is damaged: "):
         interop.load_params(path, model, D)
+
+
+def change_header(path, change):
+    """Rewrites the JSON in front of the arrays of a file of safetensors."""
+    raw = path.read_bytes()
+    (size,) = struct.unpack("<Q", raw[:8])
+    header = json.loads(raw[8 : 8 + size])
+    change(header)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + size :])
+
+
+def test_files_that_were_tampered_with(tmp_path):
+    pytest.importorskip("safetensors", reason="safetensors is not installed")
+    path, params = tmp_path / "file", drawn(LSTM, np.float32)
+    changes = {
+        "other numbers of the same bytes": lambda h: h["w_x"].update(dtype="I32"),
+        "no checksums": lambda h: h["__metadata__"].pop("checksums"),
+        "checksums of another form": lambda h: h["__metadata__"].update(checksums="[]"),
+    }
+    for change in changes.values():
+        interop.save_params(path, LSTM, params)
+        change_header(path, change)
+        with pytest.raises(ValueError, match=r"is damaged: .*w_x"):
+            interop.load_params(path, LSTM, D)
+    interop.save_params(path, LSTM, params)
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(ValueError, match="is damaged, or no file of safetensors"):
+        interop.load_params(path, LSTM, D)
+
+
+def test_files_say_the_options_that_no_name_has(tmp_path):
+    pytest.importorskip("safetensors", reason="safetensors is not installed")
+    path = tmp_path / "file"
+    pairs = [
+        (both(LSTM), both(LSTM, merge="sum"), "merge='sum'"),
+        (both(rnnjax.lstm(H, init="torch")), both(LSTM, merge="mean"), "merge='mean'"),
+        (CONV, rnnjax.conv_lstm((3, 2), 2, kernel=(2, 3)), r"kernel=\[2, 3\]"),
+    ]
+    for model, other, message in pairs:
+        interop.save_params(path, model, drawn(model))
+        with pytest.raises(ValueError, match=f"the options of the file are .*expected .*{message}"):
+            interop.load_params(path, other, jnp.ones((3, 2, D)) if model is CONV else D)
+    model = both(rnnjax.lstm(H, init="torch"))  # which is drawn otherwise, and computes the same
+    interop.save_params(path, model, drawn(model))
+    assert_bitwise(interop.load_params(path, both(LSTM), D), drawn(model))
+
+
+def test_a_number_in_a_file_stays_one(tmp_path):
+    pytest.importorskip("safetensors", reason="safetensors is not installed")
+    start = {"keep": np.float32(0.5)}
+    cell = rnnjax.Cell("counter", lambda key, x_spec: jax.tree.map(jnp.asarray, start), None, None)
+    interop.save_params(tmp_path / "file", cell, start)
+    assert interop.load_params(tmp_path / "file", cell, D)["keep"].shape == ()
+    with pytest.raises(ValueError, match="two arrays are called a/b"):
+        interop.save_params(tmp_path / "file", cell, {"a": {"b": np.ones(2)}, "a/b": np.ones(2)})

@@ -27,6 +27,7 @@ from .common import (
     compare,
     drawn,
     inputs,
+    keras_module,
     language_model,
     serial,
 )
@@ -128,13 +129,6 @@ def test_torch_in_bfloat16():
 
 
 # --- Keras ---------------------------------------------------------------------------------------
-
-
-def keras_module():
-    keras = pytest.importorskip("keras", reason="Keras is not installed")
-    if keras.backend.backend() != "jax":
-        pytest.skip("another test imported Keras with another backend")
-    return keras
 
 
 def keras_compare(model, make, **options):

@@ -22,6 +22,7 @@ from .common import (
     B,
     D,
     H,
+    T,
     both,
     drawn,
     inputs,
@@ -82,6 +83,109 @@ def drawn_state(model, params):
     return jax.tree.map(lambda a: rng.normal(0, 1, a.shape), model.initial_state(params, (B,)))
 
 
+@pytest.mark.parametrize("cell", [LSTM, GRU], ids=lambda cell: cell.name)
+def test_a_cell_from_the_last_step_to_the_first(cell):
+    model = rnnjax.stack(cell, rnnjax.linear(5))
+    params, xs = drawn(model, np.float32), inputs(model, np.float32)
+    proto = interop.to_onnx(model, params, reverse=True)
+    assert_bitwise(interop.from_onnx(model, proto, reverse=True), params)
+    got = served(proto, xs=xs, lengths=LENGTHS.astype(np.int32))["ys"]
+    _, want = rnnjax.unroll(model, params, None, xs, lengths=LENGTHS, reverse=True)
+    assert_close(np.where(REAL, got, 0), np.where(REAL, want, 0))
+    with pytest.raises(ValueError, match="direction='reverse', but"):
+        interop.from_onnx(model, proto)
+    with pytest.raises(ValueError, match="a Layer, which runs as it says"):
+        interop.to_onnx(serial(cell), (params[0],), reverse=True)
+
+
+def test_batches_first():
+    proto, xs = operator("LSTM", layout=1), inputs(LSTM, np.float32)
+    params = interop.from_onnx(LSTM, proto)  # onnxruntime has no layout=1: onnx's own evaluator
+    from onnx import reference
+
+    (want,) = reference.ReferenceEvaluator(proto).run(None, {"xs": np.swapaxes(xs, 0, 1)})
+    _, ys = rnnjax.unroll(LSTM, params, None, np.swapaxes(xs, 0, 1), time_axis=1)
+    assert_close(np.asarray(ys), want.reshape(B, T, H))
+
+
+def test_what_has_no_weights():
+    xs = inputs(LSTM, np.float32)
+    proto = interop.to_onnx(rnnjax.activation("relu"), ())
+    np.testing.assert_array_equal(served(proto, xs=xs)["ys"], np.maximum(xs, 0))
+    for model, message in [
+        (rnnjax.dropout(0.5), "computes nothing"),
+        (both(rnnjax.linear(2)), "of two directions"),
+        (both(rnnjax.activation("relu")), "of two directions"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            interop.to_onnx(model, drawn(model))
+    with pytest.raises(ValueError, match="got 1 dicts"):
+        interop.from_onnx(rnnjax.stack(LSTM, LSTM), [{}])
+
+
+def graph_of(nodes, **arrays):
+    """A model of nodes from "xs" to "ys"."""
+    value = helper.make_tensor_value_info
+    ends = [value(name, onnx.TensorProto.FLOAT, None) for name in ("xs", "ys")]
+    constants = [onnx.numpy_helper.from_array(a, n) for n, a in arrays.items()]
+    graph = helper.make_graph(nodes, "few", ends[:1], ends[1:], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_every_bias_of_a_product_counts():
+    rng = np.random.default_rng(0)
+    arrays = {"w": (D, 5), "b": (5,), "more": (5,)}
+    arrays = {name: rng.normal(0, 1, shape).astype(np.float32) for name, shape in arrays.items()}
+    nodes = [
+        helper.make_node("Gemm", ["xs", "w", "b"], ["a"]),
+        helper.make_node("Add", ["a", "more"], ["ys"]),
+    ]
+    proto, xs = graph_of(nodes, **arrays), inputs(LSTM, np.float32)[0]
+    _, ys = rnnjax.linear(5).step(interop.from_onnx(rnnjax.linear(5), proto), (), xs)
+    assert_close(np.asarray(ys), served(proto, xs=xs)["ys"])
+    around = [
+        helper.make_node("MatMul", ["xs", "w"], ["a"]),
+        helper.make_node("Add", ["a", "xs"], ["ys"]),
+    ]
+    with pytest.raises(ValueError, match="operator Add"):
+        interop.from_onnx(rnnjax.linear(5), graph_of(around, w=arrays["w"]))
+
+
+def test_normalised_over_other_axes():
+    scale = np.ones(D, np.float32)
+    for axis in (-1, 1):
+        node = helper.make_node("LayerNormalization", ["xs", "scale"], ["ys"], axis=axis)
+        proto = graph_of([node], scale=scale)
+        if axis == -1:
+            model = rnnjax.layer_norm(epsilon=1e-5)
+            params = interop.from_onnx(model, proto)
+            xs = inputs(LSTM, np.float32)
+            assert_close(np.asarray(model.step(params, (), xs)[1]), served(proto, xs=xs)["ys"])
+        else:
+            with pytest.raises(ValueError, match="axis=1, but layer_norm"):
+                interop.from_onnx(rnnjax.layer_norm(epsilon=1e-5), proto)
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_a_state_of_its_own(repeated):
+    proto = operator("LSTM")
+    node, add = proto.graph.node[0], proto.graph.initializer.append
+    add(onnx.numpy_helper.from_array(np.zeros((1, 1, H), np.float32), "zeros"))
+    add(onnx.numpy_helper.from_array(np.ones((1, 1, H), np.float32), "ones"))
+    shape = helper.make_node("Shape", ["xs"], ["shape"])  # of which the rows would be taken
+    given = {name: name for name in ("zeros", "ones")}
+    if repeated:
+        given = {name: f"every {name}" for name in given}
+        makers = [helper.make_node("Expand", [n, "shape"], [each]) for n, each in given.items()]
+        for maker in (shape, *makers):
+            proto.graph.node.append(maker)
+    node.input.extend(["", given["zeros"], given["zeros"]])
+    interop.from_onnx(LSTM, proto)
+    node.input[6] = given["ones"]
+    with pytest.raises(ValueError, match="a state of its own that is not zeros"):
+        interop.from_onnx(LSTM, proto)
+
+
 def operator(kind, dtype=np.float32, ways=1, *, bias=True, **attributes):
     """A model of one recurrent operator, with random weights."""
     rng, gates = np.random.default_rng(0), {"RNN": 1, "LSTM": 4, "GRU": 3}[kind]
@@ -114,7 +218,7 @@ def operator(kind, dtype=np.float32, ways=1, *, bias=True, **attributes):
 def test_operators_of_others(cell, kind, attributes):
     proto, xs = operator(kind, **attributes), inputs(cell, np.float32)
     reverse = attributes.get("direction") == "reverse"
-    params = interop.from_onnx(cell, proto)
+    params = interop.from_onnx(cell, proto, reverse=reverse)
     _, ys = rnnjax.unroll(cell, params, None, xs, reverse=reverse)
     assert_close(np.asarray(ys), served(proto, xs=xs)["ys"][:, 0])
 
