@@ -13,12 +13,12 @@ import numpy as np
 
 from rnnjax._cell import Cell, Params, PyTree
 from rnnjax._layer import Layer
-from rnnjax.interop._gates import OURS
 from rnnjax.interop._models import arguments
 from rnnjax.interop._tree import flat, name_of
 
-# How gates stand in a file; another order would be another convention.
-CONVENTION = "rnnjax 1: " + ", ".join(f"{kind} {gates}" for kind, (gates, _) in OURS.items())
+# How weights stand in a file: the order of gates in `OURS`, and that of the other cells. Whoever
+# changes one writes another number, and older files are refused.
+CONVENTION = "rnnjax 1"
 
 
 def save_params(path: str | os.PathLike[str], model: Cell | Layer, params: Params) -> None:

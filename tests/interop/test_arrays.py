@@ -12,6 +12,8 @@ from oracles import assert_bitwise
 
 import rnnjax
 from rnnjax import interop
+from rnnjax.interop._files import CONVENTION
+from rnnjax.interop._gates import OURS
 
 from .common import BEFORE, CONV, GRU, LSTM, RELU, TANH, D, H, both, drawn, language_model, serial
 
@@ -269,3 +271,13 @@ def test_a_number_in_a_file_stays_one(tmp_path):
     assert interop.load_params(tmp_path / "file", cell, D)["keep"].shape == ()
     with pytest.raises(ValueError, match="two arrays are called a/b"):
         interop.save_params(tmp_path / "file", cell, {"a": {"b": np.ones(2)}, "a/b": np.ones(2)})
+
+
+def test_another_order_of_gates_would_be_another_convention():
+    """Files that are there already hold this one."""
+    assert CONVENTION == "rnnjax 1"
+    written = {
+        "lstm": "ifgo", "projected_lstm": "ifgo", "peephole_lstm": "ifgo", "coupled_lstm": "fgo",
+        "conv_lstm": "ifgo", "gru": "rzn", "gru_before": "rzn",
+    }  # fmt: skip
+    assert written.items() <= {kind: gates for kind, (gates, _) in OURS.items()}.items()
