@@ -29,6 +29,7 @@ from rnnjax.train import train_seeds
 RESULTS = pathlib.Path(__file__).parent / "results"
 SEEDS = 5
 CELLS = ("lstm", "gru", "elman")
+STYLES = ("-", "--", ":")
 Seeds = Sequence[Mapping[str, float | None]]
 PROBLEMS: dict[str, Any] = {
     name: kind() for name, kind in TASKS.items() if issubclass(kind, Controlled)
@@ -71,12 +72,15 @@ def draw(found: dict[str, Any]) -> None:
         lines += [f"## {name}", "", f"{task.about}; {task.metric} by length in {task.counted};"]
         lines += [f"at T: {known}.", "", f"| cell | {' | '.join(lengths)} |"]
         lines += [f"| --- | {' | '.join('---:' for _ in lengths)} |"]
-        for cell, seeds in cells.items():
+        # Thick lines below thin ones, so that those that coincide are seen.
+        for n, (cell, seeds) in enumerate(cells.items()):
             values = middle(task, seeds)
             entries = [f"{median:.3g} ({worst:.3g})" for median, worst in values.values()]
             lines.append(f"| `{cell}` | {' | '.join(entries)} |")
             medians = np.array([median for median, _ in values.values()])
-            axes.plot(list(values), 100 - medians if share else medians, "o-", ms=3, label=cell)
+            shown_as = {"linestyle": STYLES[n % len(STYLES)], "lw": 4 - 1.2 * (n % 3), "ms": 3}
+            heights = 100 - medians if share else medians
+            axes.plot(list(values), heights, marker="osv"[n % 3], label=cell, **shown_as)
         lines.append("")
         task.mark_lengths(axes)
         axes.tick_params(labelsize=7)
