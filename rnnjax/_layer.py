@@ -40,8 +40,7 @@ class LayerCall(NamedTuple):
 
     def valid(self, time: int) -> Array | None:
         """Which steps are real, [T, *B]; None for all."""
-        batch = () if self.lengths is None else self.lengths.shape
-        return valid_steps(time, batch, self.lengths, self.mask)
+        return valid_steps(time, self.lengths, self.mask)
 
 
 class RunFn(Protocol):

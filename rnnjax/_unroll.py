@@ -117,6 +117,27 @@ def unroll(
     return remembered(cell, static, make)(options, arrays, state, xs, lengths, mask, resets)
 
 
+def time_first(
+    xs: PyTree,
+    lengths: Array | None,
+    mask: Array | None,
+    resets: Array | None,
+    *,
+    time: int,
+    time_axis: int,
+    reverse: bool,
+) -> tuple[PyTree, Array | None, Array | None]:
+    """The inputs [T, *B, ...], which steps are real, and which begin anew, in this direction."""
+    xs, mask, resets = jax.tree.map(
+        lambda leaf: jnp.moveaxis(leaf, time_axis, 0), (xs, mask, resets)
+    )
+    valid = valid_steps(time, lengths, mask)
+    if resets is not None:
+        resets = resets if valid is None else resets & valid
+        resets = reversed_resets(resets, valid) if reverse else resets
+    return xs, valid, resets
+
+
 def _unroll(
     get: Callable[[], Cell],
     static: Static,
@@ -131,8 +152,8 @@ def _unroll(
     (time, batch), time_axis, told = options
     told = dict(told)
     cell, params = get(), static.joined(arrays)
-    xs, mask, resets = jax.tree.map(
-        lambda leaf: jnp.moveaxis(leaf, time_axis, 0), (xs, mask, resets)
+    xs, valid, resets = time_first(
+        xs, lengths, mask, resets, time=time, time_axis=time_axis, reverse=told["reverse"]
     )
     with explained(cell, params, xs, batch):
         fresh = cell.initial_state(params, batch)
@@ -140,13 +161,9 @@ def _unroll(
     fresh, state = _like_xs((fresh, state), xs, batch)
     (fresh, _), (state, held) = parted(fresh), parted(state)
 
-    valid = valid_steps(time, batch, lengths, mask)
     if valid is not None:
         # Before the step: a `where` after it would leave 0 * NaN in the gradient.
         xs = select_rows(valid, xs, _harmless(cell, valid, xs))
-    if resets is not None:
-        resets = resets if valid is None else resets & valid
-        resets = reversed_resets(resets, valid) if told["reverse"] else resets
 
     def step(constants: PyTree, state: State, inputs: PyTree) -> tuple[State, PyTree]:
         arrays, fresh, held = constants
@@ -174,15 +191,18 @@ def times(time: int, batch: tuple[int, ...]) -> Array:
     return jnp.arange(time).reshape(-1, *(1 for _ in batch))
 
 
-def valid_steps(
-    time: int, batch: tuple[int, ...], lengths: Array | None, mask: Array | None
-) -> Array | None:
+def before_end(time: int, lengths: Array) -> Array:
+    """Which steps are before the lengths [*B], bool [T, *B]."""
+    # Those of uint32 go beyond int32.
+    largest = min(jnp.iinfo(dtype).max for dtype in (lengths.dtype, jnp.result_type(int)))
+    return times(time, lengths.shape) < jnp.minimum(lengths, largest).astype(int)[None]
+
+
+def valid_steps(time: int, lengths: Array | None, mask: Array | None) -> Array | None:
     """Which steps are real, [T, *B]: those before the length that the mask allows; None for all."""
     if lengths is None:
         return mask
-    # Those of uint32 go beyond int32.
-    largest = min(jnp.iinfo(dtype).max for dtype in (lengths.dtype, jnp.result_type(int)))
-    within = times(time, batch) < jnp.minimum(lengths, largest).astype(int)[None]
+    within = before_end(time, lengths)
     return within if mask is None else mask & within
 
 

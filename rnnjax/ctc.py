@@ -18,7 +18,7 @@ from rnnjax._cell import Array
 from rnnjax._check import check_lengths
 from rnnjax._dtypes import at_least_float32
 from rnnjax._factory import natural
-from rnnjax._unroll import select_rows, times
+from rnnjax._unroll import before_end, select_rows
 from rnnjax.decoding import Decoded
 
 
@@ -105,7 +105,7 @@ def prefix_search(logits: Array, lengths: Array, *, width: int, blank: int = 0) 
 @functools.partial(jax.jit, static_argnums=2)
 def _best_path(logits: Array, lengths: Array, blank: int) -> Decoded:
     time = len(logits)
-    steps = _steps(logits, lengths)
+    steps = before_end(len(logits), lengths)
     path = jnp.where(steps, logits.argmax(axis=-1), blank).astype(jnp.int32)
     before = jnp.concatenate([jnp.full_like(path[:1], blank), path[:-1]])
     new = (path != blank) & (path != before)
@@ -140,7 +140,7 @@ class _Prefixes(NamedTuple):
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def _prefix_search(logits: Array, lengths: Array, width: int, blank: int) -> Decoded:
     time, _, size = logits.shape
-    steps = _steps(logits, lengths)
+    steps = before_end(len(logits), lengths)
     y = _log_softmax(logits, steps)
 
     def start() -> _Prefixes:
@@ -209,11 +209,6 @@ def _is_parent(kept: _Prefixes) -> Array:
     # Of places without a prefix none is another's.
     there = (kept.score > -jnp.inf)[:, None] & (kept.score > -jnp.inf)
     return same & there & (kept.lengths > 0)
-
-
-def _steps(logits: Array, lengths: Array) -> Array:
-    """Which steps are real, bool [T, B]."""
-    return times(len(logits), lengths.shape) < lengths.astype(int)
 
 
 def _log_softmax(logits: Array, steps: Array) -> Array:

@@ -203,7 +203,7 @@ def pyramid(factor: Size = 2) -> Layer:
             raise ValueError(f"pyramid needs one array [T, *B, D] as xs, got {got}")
         time, batch = xs.shape[0], xs.shape[1:-1]
         lengths, mask, _ = checked_rows(call.lengths, call.mask, None, time, batch)
-        valid = valid_steps(time, batch, lengths, mask)
+        valid = valid_steps(time, lengths, mask)
         if valid is not None:
             xs = select_rows(valid, xs, jnp.zeros_like(xs))
         groups = jnp.moveaxis(_grouped(xs, factor), 1, -2)  # [T', *B, factor, D]

@@ -405,7 +405,7 @@ def _least(dtype: Any) -> Any:
 def _real(ys: Array, lengths: Any, mask: Any, batch: tuple[int, ...]) -> Array:
     """Which steps are real, bool [T, *B]."""
     lengths, mask, _ = checked_rows(lengths, mask, None, len(ys), batch)
-    valid = valid_steps(len(ys), batch, lengths, mask)
+    valid = valid_steps(len(ys), lengths, mask)
     return jnp.ones((len(ys), *batch), bool) if valid is None else valid
 
 

@@ -132,15 +132,15 @@ FAULTS = [
     Fault(
         "unroll: reverse ignores lengths",
         UNROLL,
-        "valid_steps(time, batch, lengths, mask)\n    if",
-        "valid_steps(time, batch, None if reverse else lengths, mask)\n    if",
+        "valid_steps(time, lengths, mask)\n    if",
+        "valid_steps(time, None if reverse else lengths, mask)\n    if",
         RELATIONS,
     ),
     Fault(
         "unroll: lengths off by one",
         UNROLL,
-        "times(time, batch) < jnp.minimum(",
-        "times(time, batch) <= jnp.minimum(",
+        "times(time, lengths.shape) < jnp.minimum(",
+        "times(time, lengths.shape) <= jnp.minimum(",
         RELATIONS,
     ),
     Fault(
@@ -189,7 +189,7 @@ FAULTS = [
     Fault(
         "unroll: reverse resets in forward order",
         UNROLL,
-        'reversed_resets(resets, valid) if told["reverse"] else resets',
+        "reversed_resets(resets, valid) if reverse else resets",
         "resets",
         RELATIONS,
     ),

@@ -87,7 +87,7 @@ def start(
     size = memory.shape[axis]
     lengths, mask, _ = checked_rows(lengths, mask, None, size, batch, axis)
     mask = None if mask is None else jnp.moveaxis(mask, axis, 0)
-    real = valid_steps(size, batch, lengths, mask)
+    real = valid_steps(size, lengths, mask)
     real = jnp.ones((size, *batch), bool) if real is None else real
     # [*B, S], and harmless at padding: a weight of 0 does not undo a NaN.
     memory, real = jnp.moveaxis(memory, axis, -2), jnp.moveaxis(real, 0, -1)

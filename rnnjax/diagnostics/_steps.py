@@ -14,7 +14,7 @@ from rnnjax._check import check_call, checked_rows, require_cell, sequence_sizes
 from rnnjax._compile._memory import remembered
 from rnnjax._compile._static import Static
 from rnnjax._dtypes import at_least_float32
-from rnnjax._unroll import reversed_resets, select_rows, unroll, valid_steps
+from rnnjax._unroll import select_rows, time_first, unroll
 from rnnjax.diagnostics._state import Units
 
 
@@ -66,11 +66,9 @@ def steps_of(
     lengths = None if lengths is None else jnp.asarray(lengths)
     time, batch = sequence_sizes(cell, params, state, xs, length, lengths, time_axis)
     lengths, mask, resets = checked_rows(lengths, mask, resets, time, batch, time_axis)
-    xs, mask, resets = jax.tree.map(lambda a: jnp.moveaxis(a, time_axis, 0), (xs, mask, resets))
-    valid = valid_steps(time, batch, lengths, mask)
-    if resets is not None:
-        resets = resets if valid is None else resets & valid
-        resets = reversed_resets(resets, valid) if reverse else resets
+    xs, valid, resets = time_first(
+        xs, lengths, mask, resets, time=time, time_axis=time_axis, reverse=reverse
+    )
     if reverse:
         xs, valid, resets = jax.tree.map(lambda leaf: leaf[::-1], (xs, valid, resets))
     return Steps(xs, valid, resets, time, batch)

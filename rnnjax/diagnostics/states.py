@@ -88,7 +88,7 @@ def trajectory(
     vectors = units.read(states)
     time, *batch = vectors.shape[:-1]
     lengths = None if lengths is None else jnp.asarray(lengths)
-    real = valid_steps(time, tuple(batch), lengths, None)
+    real = valid_steps(time, lengths, None)
     real = np.ones((time, *batch), bool) if real is None else np.asarray(real)
     return Trajectory(vectors, real, units.names, units.places)
 

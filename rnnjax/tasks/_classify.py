@@ -14,7 +14,7 @@ import numpy as np
 
 import rnnjax
 from rnnjax._factory import natural, real
-from rnnjax._unroll import valid_steps
+from rnnjax._unroll import before_end
 from rnnjax.train.files import needed
 from rnnjax.train.losses import cross_entropy
 from rnnjax.train.plot import figure_type, plot_confusion, tidy
@@ -271,8 +271,7 @@ class Classification(Task):
 
 def attended(ys: Array, weights: Array, lengths: Array) -> Array:
     """Σ_t α_t y_t [B, D], α the softmax of the weights [T, B] over each row's real steps."""
-    valid = valid_steps(len(ys), lengths.shape, lengths, None)
-    assert valid is not None
+    valid = before_end(len(ys), lengths)
     weights = jnp.where(valid, weights, -jnp.inf)
     # A row without any step has weights of nothing, not of NaN.
     weights = jnp.where(valid.any(axis=0), weights, 0)

@@ -12,7 +12,7 @@ import optax
 from rnnjax._check import check_lengths
 from rnnjax._dtypes import at_least_float32
 from rnnjax._factory import natural, real
-from rnnjax._unroll import select_rows, times
+from rnnjax._unroll import before_end, select_rows
 
 Array = jax.Array
 
@@ -158,8 +158,8 @@ def ctc(
     _check_some(logits[..., 0])
     check_lengths(lengths, time, (batch,), 0)
     check_lengths(label_lengths, labels.shape[1], (batch,), 0, "label_lengths")
-    step = times(time, (batch,)) < lengths.astype(int)
-    label = (times(labels.shape[1], (batch,)) < label_lengths.astype(int)).T
+    step = before_end(time, lengths)
+    label = before_end(labels.shape[1], label_lengths).T
     if mask is not None:
         step, label = step & mask, label & mask[:, None]
     logits = _cleaned(step, logits)

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 import rnnjax
-from rnnjax._unroll import valid_steps
-from rnnjax.tasks._cells import WIDE, cell_named
+from rnnjax._unroll import before_end
+from rnnjax.tasks._cells import parts_of
 from rnnjax.tasks.music.rolls import NOTES
 from rnnjax.train.losses import TokenLoss, binary_cross_entropy
 from rnnjax.train.sources import Sequences
@@ -48,11 +48,9 @@ class Composer:
     @property
     def network(self) -> rnnjax.Cell:
         """From a chord [88] to the logits of the next one, U left out."""
-        before = {"project": rnnjax.linear(self.hidden_size)} if self.cell in WIDE else {}
         return rnnjax.stack(
             heard=rnnjax.dropout(self.dropout),
-            **before,
-            rnn=cell_named(self.cell, self.hidden_size),
+            **parts_of(self.cell, self.hidden_size),
             kept=rnnjax.dropout(self.dropout),
             readout=rnnjax.linear(NOTES),
         )
@@ -76,7 +74,8 @@ class Composer:
 
     def nats(self, params: Any, batch: Sequences, key: Array | None = None) -> TokenLoss:
         """-log p of a batch, whose tokens are the notes of real steps."""
-        return binary_cross_entropy(self.logits(params, batch, key), batch.xs, real_steps(batch))
+        mask = before_end(len(batch.xs), batch.lengths)
+        return binary_cross_entropy(self.logits(params, batch, key), batch.xs, mask)
 
     @functools.partial(jax.jit, static_argnums=0)
     def counts(self, params: Any, batch: Sequences) -> dict[str, Array]:
@@ -85,7 +84,7 @@ class Composer:
         Those in all are told rightly, told in vain, or missed; a note is told if it is likelier
         than not.
         """
-        mask, logits = real_steps(batch), self.logits(params, batch)
+        mask, logits = before_end(len(batch.xs), batch.lengths), self.logits(params, batch)
         real, told = jnp.asarray(batch.xs) == 1, logits > 0  # logits are 0 at padding
         return {
             "nats": binary_cross_entropy(logits, batch.xs, mask).total,
@@ -126,10 +125,3 @@ class Composer:
 
         higher = jnp.triu(params["within"]["w"], 1)
         return jax.lax.scan(note, logits, (jnp.arange(NOTES), at, higher))[1]
-
-
-def real_steps(batch: Sequences) -> Array:
-    """Which steps of a batch are no padding, bool [T, B]."""
-    found = valid_steps(len(batch.xs), batch.lengths.shape, batch.lengths, None)
-    assert found is not None
-    return found
