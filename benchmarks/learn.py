@@ -29,7 +29,8 @@ from timing import heading, machine
 
 import rnnjax
 import rnnjax.train
-from rnnjax.tasks._cells import NAMES, inputs_of, model_of, spec_of
+from rnnjax._cell import step_spec
+from rnnjax.tasks._cells import NAMES, inputs_of, model_of
 from rnnjax.tasks.adding import Adding
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -136,7 +137,7 @@ def train(name: str, problem: Problem) -> np.ndarray:
     """Errors on what is held out, [rates, seeds]."""
     model = model_of(name, H, problem.outputs)
     xs = jax.eval_shape(lambda: inputs_of(name, problem.draw(jax.random.key(0), 1)[0]))
-    spec = spec_of(xs)
+    spec = step_spec(xs)
     tx = optax.chain(rnnjax.train.clip_by_global_norm(1.0), optax.scale_by_adam())
 
     def outputs(params, xs):

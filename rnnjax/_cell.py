@@ -130,6 +130,11 @@ def tokens() -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((), jnp.result_type(int))
 
 
+def step_spec(xs: PyTree) -> PyTree:
+    """The spec of one unbatched step of inputs [T, B, ...]."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), xs)
+
+
 def as_spec(x_spec: PyTree) -> PyTree:
     """The spec of one unbatched step as `jax.ShapeDtypeStruct`s.
 

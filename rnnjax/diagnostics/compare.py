@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from rnnjax._cell import Array, Cell, Params, PyTree
+from rnnjax._cell import Array, Cell, Params, PyTree, step_spec
 from rnnjax._check import require_cell
 from rnnjax._factory import natural
 from rnnjax._unroll import unroll
@@ -110,22 +110,13 @@ def compare(
                 cell, params, None, xs, lambda ys: loss(ys, targets), errors=errors
             )
 
-        params = cell.init(init_key, _spec(cell, xs))
+        params = cell.init(init_key, step_spec(xs))
         state = init_train_state(params, rule, run_key)
         state = fit(make_train_step(value, rule), state, source, steps=steps)
         both = params, state.params
         before, after = (float(value(p, (), (xs, targets), None)[0]) for p in both)
         found[name] = Compared(flow(params), flow(state.params), (before, after), both)
     return found
-
-
-def _spec(cell: Cell, xs: PyTree) -> PyTree:
-    """What `init` asks for, from inputs [T, B, ...]."""
-    return jax.tree.map(
-        lambda leaf, n: jax.ShapeDtypeStruct(leaf.shape[leaf.ndim - n :], leaf.dtype),
-        xs,
-        jax.tree.broadcast(cell.x_ndims, xs),
-    )
 
 
 def plot_compare(

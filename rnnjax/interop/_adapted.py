@@ -11,11 +11,6 @@ import jax.numpy as jnp
 from rnnjax._cell import Array, Cell, Params, PyTree, StateFn, StepFn, as_spec
 
 
-def step_spec(xs: PyTree) -> PyTree:
-    """The `x_spec` of inputs with an axis of time and one of rows."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), xs)
-
-
 def adapted(
     name: str, init: Callable[[Array, Any], Params], initial_state: StateFn, step: StepFn
 ) -> Cell:

@@ -9,10 +9,10 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from rnnjax._cell import Array, Cell, Params, PyTree, State
+from rnnjax._cell import Array, Cell, Params, PyTree, State, step_spec
 from rnnjax._factory import cell_factory
 from rnnjax._layer import Layer, layer_of
-from rnnjax.interop._adapted import adapted, step_spec
+from rnnjax.interop._adapted import adapted
 from rnnjax.interop._tree import name_of
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from rnnjax._cell import Array, Cell, Params, PyTree, State
+from rnnjax._cell import Array, Cell, Params, PyTree, State, step_spec
 from rnnjax._factory import cell_factory
 from rnnjax._layer import Layer, layer_of
-from rnnjax.interop._adapted import adapted, step_spec
+from rnnjax.interop._adapted import adapted
 
 
 class RNN(nn.Module):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Literal
 
-import jax
 import jax.numpy as jnp
 
 import rnnjax
@@ -82,8 +81,3 @@ def inputs_of(name: str, xs: Any) -> Any:
     if name in MISSING:
         return xs, jnp.ones(xs.shape, bool), jnp.ones_like(xs)
     return xs
-
-
-def spec_of(xs: Any) -> Any:
-    """What a cell's `init` asks for, from what it reads: xs without the axes of time and batch."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), xs)

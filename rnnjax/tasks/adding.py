@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 
 import rnnjax
+from rnnjax._cell import step_spec
 from rnnjax._factory import natural
-from rnnjax.tasks._cells import AnyCell, inputs_of, model_of, spec_of
+from rnnjax.tasks._cells import AnyCell, inputs_of, model_of
 from rnnjax.train.losses import mean_squared_error
 from rnnjax.train.plot import figure_type, tidy
 from rnnjax.train.task import Data, Facts, GeneratedTask, System
@@ -99,7 +100,7 @@ class Adding(GeneratedTask):
             yield f"{request}, marked among {self.T} numbers: {answer:.3f}, right {sum(wanted):.3f}"
 
         def init(key: Array) -> Any:
-            return model.init(key, spec_of(xs))
+            return model.init(key, step_spec(xs))
 
         batch = jax.ShapeDtypeStruct((self.T, self.batch_size, 2), jnp.float32)
         xs = jax.eval_shape(lambda xs: inputs_of(self.cell, xs), batch)

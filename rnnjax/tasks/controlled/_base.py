@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import rnnjax
+from rnnjax._cell import step_spec
 from rnnjax._factory import natural
-from rnnjax.tasks._cells import AnyCell, inputs_of, model_of, spec_of
+from rnnjax.tasks._cells import AnyCell, inputs_of, model_of
 from rnnjax.train.losses import TokenLoss, binary_cross_entropy, cross_entropy, mean_squared_error
 from rnnjax.train.plot import figure_type, tidy
 from rnnjax.train.task import HELD_OUT, HELD_OUT_SEED, Data, Facts, GeneratedTask, System
@@ -255,7 +256,7 @@ class Controlled(GeneratedTask):
             yield f"{text}: {self.said(outputs, batch)}"
 
         def init(key: Array) -> Any:
-            return model.init(key, spec_of(xs))
+            return model.init(key, step_spec(xs))
 
         return System(init, loss, evaluate, predict, cell=model, xs=xs)
 
