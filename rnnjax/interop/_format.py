@@ -26,6 +26,7 @@ from rnnjax.interop._gates import (
     peepholes,
     to_ours,
     to_theirs,
+    turned,
 )
 from rnnjax.interop._models import (
     UNLEARNED,
@@ -168,7 +169,7 @@ def _fields(form: Format, cell: Cell, params: Params) -> dict[str, Any]:
     """The fields as the library has them."""
     convention, names = _convention(form, cell), form.names[kind(cell)]
     if kind(cell) in _POINTWISE:
-        return {f: _turned(convention, getattr(params, f)) for f in names}
+        return {f: turned(convention, getattr(params, f)) for f in names}
     w_x, w_h, b_x, b_h = to_theirs(kind(cell), params, convention)
     fields = {"w_x": _gridded(cell, w_x), "w_h": _gridded(cell, w_h), "b_x": b_x, "b_h": b_h}
     if "w_xh" in names:
@@ -176,7 +177,7 @@ def _fields(form: Format, cell: Cell, params: Params) -> dict[str, Any]:
     if "b_xh" in names:
         fields["b_xh"] = joined(b_x[None], b_h[None], axis=0)
     if "w_p" in names:
-        fields["w_p"] = _turned(convention, params.w_p)
+        fields["w_p"] = turned(convention, params.w_p)
     if "diagonal" in names:
         fields["diagonal"] = peepholes(convention, params.diagonal)
     return {**fields, "b": b_x, "b_n": getattr(params, "b_n", None)}
@@ -186,7 +187,7 @@ def _params(form: Format, cell: Cell, fields: dict[str, Any]) -> Params:
     """Our parameters, of the fields of the library: the inverse of `_fields`."""
     convention, name = _convention(form, cell), kind(cell)
     if name in _POINTWISE:
-        return _POINTWISE[name](**{f: _turned(convention, a) for f, a in fields.items()})
+        return _POINTWISE[name](**{f: turned(convention, a) for f, a in fields.items()})
     if "w_xh" in fields:
         units = fields["w_xh"].shape[-1] // len(convention.gates)
         fields |= {"w_x": fields["w_xh"][:-units], "w_h": fields["w_xh"][-units:]}
@@ -201,14 +202,10 @@ def _params(form: Format, cell: Cell, fields: dict[str, Any]) -> Params:
         w_x, w_h = (w.reshape(-1, w.shape[-1]) for w in (w_x, w_h))
     own = to_ours(name, Weights(w_x, w_h, b_x, b_h), convention)
     if "w_p" in fields:
-        own["w_p"] = _turned(convention, fields["w_p"])
+        own["w_p"] = turned(convention, fields["w_p"])
     if "diagonal" in fields:
         own["diagonal"] = peepholes(convention, fields["diagonal"])
     return OURS[name][1](**own)
-
-
-def _turned(convention: Convention, w: Array) -> Array:
-    return w.T if convention.transposed else w
 
 
 def _gridded(cell: Cell, w: Array) -> Array:

@@ -138,15 +138,14 @@ def to_theirs(kind: str, params: Params, convention: Convention) -> Weights:
         n = params.b_n.size
         b_h = joined(b_h[n:], params.b_n)
     b_x = b_x + _added(convention, b_x, -convention.forget)
-    w_x, w_h = _turned(convention, w_x, w_h)
-    return Weights(w_x, w_h, b_x, b_h[order])
+    return Weights(turned(convention, w_x), turned(convention, w_h), b_x, b_h[order])
 
 
 def to_ours(kind: str, weights: Weights, convention: Convention) -> dict[str, Any]:
     """The inverse of `to_theirs`: the fields w_x, w_h and b, and b_n where there is one."""
     order, sign = _moves(kind, convention, weights.b_x)
     back = np.argsort(order)
-    w_x, w_h = ((w * sign)[..., back] for w in _turned(convention, *weights[:2]))
+    w_x, w_h = ((turned(convention, w) * sign)[..., back] for w in weights[:2])
     b_x = weights.b_x + _added(convention, weights.b_x, convention.forget)
     both, b_x, b_h = ((b * sign)[back] for b in (b_x + weights.b_h, b_x, weights.b_h))
     if kind != "gru":
@@ -161,8 +160,9 @@ def peepholes(convention: Convention, diagonal: Array) -> Array:
     return diagonal.reshape(3, -1)[order].reshape(-1)
 
 
-def _turned(convention: Convention, *matrices: Array) -> list[Array]:
-    return [w.T if convention.transposed else w for w in matrices]
+def turned(convention: Convention, matrix: Array) -> Array:
+    """A matrix of ours as theirs stands, or back."""
+    return matrix.T if convention.transposed else matrix
 
 
 def _moves(kind: str, convention: Convention, b: Array) -> tuple[np.ndarray, ...]:

@@ -118,6 +118,12 @@ def merges(model: Cell | Layer) -> list[str]:
     return own + [merge for _, part in branches(model) for merge in merges(part)]
 
 
+def require_concat(library: str, model: Cell | Layer) -> None:
+    """Raises ValueError where outputs meet in a way that a library has not."""
+    if other := [merge for merge in merges(model) if merge != "concat"]:
+        raise ValueError(f'{library} has no merge="{other[0]}": it joins directions by "concat"')
+
+
 def input_spec(model: Cell | Layer, size: int) -> PyTree:
     """The spec of an input of `size` features, as the first cell takes it."""
     first = next((cell for _, cell in cells(model)), None)

@@ -14,7 +14,7 @@ from rnnjax._cell import Cell, Params
 from rnnjax._layer import Layer
 from rnnjax.interop import _onnx_graph as onnx_graph
 from rnnjax.interop._format import Flat, Format, compare, options, placed, read, write
-from rnnjax.interop._models import Path, Way, arguments, cells, kind, merges
+from rnnjax.interop._models import Path, Way, arguments, cells, kind, require_concat
 from rnnjax.interop._tree import as_array
 
 _RECURRENT = {"w_x": "W", "w_h": "R", "b_xh": "B"}
@@ -162,8 +162,7 @@ def to_onnx(
 
 def _place(model: Cell | Layer, every: list[tuple[Path, Cell]]) -> list[str]:
     """By number: the order is all there is."""
-    if other := [merge for merge in merges(model) if merge != "concat"]:
-        raise ValueError(f'ONNX has no merge="{other[0]}": it joins directions by "concat"')
+    require_concat("ONNX", model)
     return [f"{i}/{{}}" for i, _ in enumerate(every)]
 
 

@@ -13,7 +13,7 @@ from rnnjax._cell import Array, Cell, Params
 from rnnjax._layer import Layer
 from rnnjax.interop._format import Flat, Format, compare, options, placed, read, write
 from rnnjax.interop._gates import nothing
-from rnnjax.interop._models import POINTWISE, Path, Way, kind, merges
+from rnnjax.interop._models import POINTWISE, Path, Way, kind, require_concat
 from rnnjax.interop._tree import flat
 
 _RECURRENT = {"w_x": "weight_ih", "w_h": "weight_hh", "b_x": "bias_ih", "b_h": "bias_hh"}
@@ -97,8 +97,7 @@ def to_torch(model: Cell | Layer, params: Params) -> dict[str, Array]:
 
 def _place(model: Cell | Layer, every: list[tuple[Path, Cell]]) -> list[str]:
     """`rnn.{}_l1_reverse`: the attributes, and within a module its layer and direction."""
-    if other := [merge for merge in merges(model) if merge != "concat"]:
-        raise ValueError(f'PyTorch has no merge="{other[0]}": it joins directions by "concat"')
+    require_concat("PyTorch", model)
     places, modules = [], {}
     for path, cell in every:
         names = [step for step in path if isinstance(step, str)]
