@@ -13,8 +13,9 @@ import numpy as np
 
 from rnnjax._cell import Array, Cell, Params, PyTree, State
 from rnnjax._factory import natural, non_negative
-from rnnjax.diagnostics._state import Select, as_vector
-from rnnjax.diagnostics.jacobians import forward
+from rnnjax.diagnostics._state import Select, Units, as_vector, settled
+from rnnjax.diagnostics._steps import compiled
+from rnnjax.diagnostics.jacobians import dense, forward, stepped
 
 # How far beyond 1 a magnitude has to be to count: float32 gives 1 as a little more or less.
 MARGIN = 1e-4
@@ -144,11 +145,9 @@ def fixed_points(
     starts = jax.tree.map(lambda a: a.reshape(count, *a.shape[len(batch) :]), starts)
     begun = np.asarray(vectors, float).reshape(count, size)
 
-    step = _step(cell, params, x, select)
-    lowest = functools.partial(_lowest, step, natural("steps", steps, least=1))
-    rows = max(1, ROOM // size**2)
+    told = settled(select), natural("steps", steps, least=1), max(1, ROOM // size**2)
     with forward(cell):
-        ends, q = jax.jit(lambda starts: jax.lax.map(lowest, starts, batch_size=rows))(starts)
+        ends, q = compiled(_lowest, cell, params, told, starts, x)
     ends, q = np.asarray(ends), np.asarray(q)
 
     middle = begun.mean(axis=0)
@@ -156,9 +155,8 @@ def fixed_points(
     spread = np.sqrt(np.square(away).mean()) or 1.0
     kept, counts = _distinct(ends, q, slow, distinct * spread)
     points, q, count = ends[kept], q[kept], count - counts.sum()
-    jacobian = jax.jit(lambda start, v: jax.jacfwd(step(start)[1])(v))
-    jacobians = [np.asarray(jacobian(_row(starts, k), ends[k])) for k in kept]
-    jacobians = np.array(jacobians, ends.dtype).reshape(len(kept), size, size)
+    jacobians = compiled(_jacobians, cell, params, told, (_row(starts, kept), points), x)
+    jacobians = np.asarray(jacobians)
     values, vectors = np.linalg.eig(jacobians.astype(float))
     by_size = np.argsort(-np.abs(values), axis=1)
     unstable = (np.abs(values) > 1 + MARGIN).sum(axis=1)
@@ -187,51 +185,70 @@ def _row(tree: PyTree, which: int | np.ndarray) -> PyTree:
     return jax.tree.map(lambda a: a[which], tree)
 
 
-def _step(cell: Cell, params: Params, x: PyTree, select: Select) -> Callable[[State], Any]:
-    """From a state to its vector, and to F on vectors, all that is not selected as it is there."""
+def _after(
+    cell: Cell, params: Params, select: Select, start: State, x: PyTree
+) -> tuple[Array, Callable[[Array], Array]]:
+    """The vector of a state, and F on vectors, all that is not selected as it is there."""
+    units = Units.of(cell, params, start, select)
+    v = units.read(start)
 
-    def of(start: State) -> tuple[Array, Callable[[Array], Array]]:
-        v, restore, _ = as_vector(cell, params, start, select)
+    def new() -> Array:
+        return as_vector(cell, params, cell.step(params, start, x)[0], select)[0]
 
-        def after(v: Array) -> Array:
-            return as_vector(cell, params, cell.step(params, restore(v), x)[0], select)[0]
-
-        if (shape := jax.eval_shape(after, v).shape) != v.shape:
-            came = ", ".join(str(list(jnp.shape(leaf))) for leaf in jax.tree.leaves(x))
-            raise ValueError(
-                f"x has shape {came}, of which a state of {list(v.shape)} becomes one of "
-                f"{list(shape)}: pass the input of one step, without batch axes"
-            )
-        return v, after
-
-    return of
+    if (shape := jax.eval_shape(new).shape) != v.shape:
+        came = ", ".join(str(list(jnp.shape(leaf))) for leaf in jax.tree.leaves(x))
+        raise ValueError(
+            f"x has shape {came}, of which a state of {list(v.shape)} becomes one of "
+            f"{list(shape)}: pass the input of one step, without batch axes"
+        )
+    return v, functools.partial(stepped, cell, params, units, start, x)
 
 
-def _lowest(step: Callable[[State], Any], steps: int, start: State) -> tuple[Array, Array]:
-    """Where q is least, downhill from a state, and how much it is there."""
-    v, after = step(start)
+def _lowest(
+    cell: Cell, params: Params, told: tuple, starts: State, x: PyTree
+) -> tuple[Array, Array]:
+    """Where q is least, downhill from each state, and how much it is there."""
+    select, steps, rows = told
 
-    def residual(v: Array) -> Array:
-        return after(v) - v
+    def from_one(start: State) -> tuple[Array, Array]:
+        v, after = _after(cell, params, select, start, x)
 
-    def going(at: tuple[Array, ...]) -> Array:
-        _, r, damping, n = at
-        return (n < steps) & (damping < LAST) & (r @ r > 0)
+        def residual(v: Array) -> Array:
+            return after(v) - v
 
-    def better(at: tuple[Array, ...]) -> tuple[Array, ...]:
-        v, r, damping, n = at
-        J = jax.jacfwd(residual)(v)
-        damped = J.T @ J + damping * jnp.eye(v.size, dtype=v.dtype)
-        there = v - jax.scipy.linalg.solve(damped, J.T @ r, assume_a="pos")
-        r_there = residual(there)
-        gains = r_there @ r_there < r @ r  # what is not finite gains nothing
-        v, r = jnp.where(gains, there, v), jnp.where(gains, r_there, r)
-        least = jnp.finfo(v.dtype).eps
-        return v, r, jnp.where(gains, jnp.maximum(damping / 8, least), damping * 8), n + 1
+        def going(at: tuple[Array, ...]) -> Array:
+            _, r, damping, n = at
+            return (n < steps) & (damping < LAST) & (r @ r > 0)
 
-    begin = v, residual(v), jnp.asarray(FIRST, v.dtype), jnp.asarray(0)
-    v, r, *_ = jax.lax.while_loop(going, better, begin)
-    return v, r @ r / 2
+        def better(at: tuple[Array, ...]) -> tuple[Array, ...]:
+            v, r, damping, n = at
+            J = jax.jacfwd(residual)(v)
+            damped = J.T @ J + damping * jnp.eye(v.size, dtype=v.dtype)
+            there = v - jax.scipy.linalg.solve(damped, J.T @ r, assume_a="pos")
+            r_there = residual(there)
+            gains = r_there @ r_there < r @ r  # what is not finite gains nothing
+            v, r = jnp.where(gains, there, v), jnp.where(gains, r_there, r)
+            least = jnp.finfo(v.dtype).eps
+            return v, r, jnp.where(gains, jnp.maximum(damping / 8, least), damping * 8), n + 1
+
+        begin = v, residual(v), jnp.asarray(FIRST, v.dtype), jnp.asarray(0)
+        v, r, *_ = jax.lax.while_loop(going, better, begin)
+        return v, r @ r / 2
+
+    return jax.lax.map(from_one, starts, batch_size=rows)
+
+
+def _jacobians(
+    cell: Cell, params: Params, told: tuple, ends: tuple[State, Array], x: PyTree
+) -> Array:
+    """∂F/∂h at vectors [M, N], all else as in as many states, [M, N, N]."""
+    select, _, rows = told
+
+    def at_one(end: tuple[State, Array]) -> Array:
+        start, v = end
+        return dense(cell, _after(cell, params, select, start, x)[1], v)
+
+    return jax.lax.map(at_one, ends, batch_size=rows)
 
 
 def _distinct(

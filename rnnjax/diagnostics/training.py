@@ -14,6 +14,7 @@ import numpy as np
 from rnnjax._cell import Array, Params, PyTree
 from rnnjax._held import path_name
 from rnnjax._unroll import onlooker
+from rnnjax.diagnostics._draw import styled
 from rnnjax.diagnostics._onlooker import Onlooker
 from rnnjax.diagnostics._steps import norm
 
@@ -138,12 +139,11 @@ def plot_loss_gradients(axes: Any, found: LossGradients) -> None:
       axes: matplotlib's axes to draw on.
       found: what `loss_gradients` gives.
     """
-    styles = ("-", "--", ":", "-.")
-    for n, (name, values) in enumerate(found.lags.items()):
-        values = np.asarray(values, float)
+    for name, lags, line, _ in styled(found.lags):
+        values = np.asarray(lags, float)
         shown = np.where(values > 0, values, np.nan)
         label = name if len(name) < 40 else f"{name[:37]}..."
-        axes.semilogy(np.arange(1, len(shown) + 1), shown, styles[n % 4], label=label)
+        axes.semilogy(np.arange(1, len(shown) + 1), shown, line, label=label)
     axes.set_xlabel("lag n, steps")
     axes.set_ylabel(r"mean of $\|∂E_t/∂h_{t-n}\|$")
     axes.grid(alpha=0.3)
