@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from make_results import RESULTS, cpu
+from make_results import RESULTS, facts
 
 import rnnjax
 from rnnjax.diagnostics import (
@@ -35,7 +35,7 @@ from rnnjax.diagnostics import (
     power_norms,
 )
 from rnnjax.tasks.adding import Adding
-from rnnjax.train.folder import as_json
+from rnnjax.train.folder import as_json, versions
 from rnnjax.train.plot import figure_type, tidy
 
 T, H, STEPS, SEED = 50, 32, 1500, 0
@@ -82,7 +82,7 @@ def found() -> dict[str, Any]:
     return {
         "cells": jax.tree.map(lambda x: np.asarray(x, float).tolist(), cells),
         "seconds": round(time.perf_counter() - begun),
-        "machine": f"{cpu()}, JAX {jax.__version__}",
+        "facts": "\n".join(facts(versions())),
     }
 
 
@@ -202,7 +202,10 @@ PAGE = """# Gradients through time, before training and after
 
 Five cells of {H} units learn to add two marked numbers of {T} (`rnnjax train adding`): {STEPS}
 steps of Adam at 0.003, batches of 32, gradient norm clipped at 1, seed {SEED}, nothing tuned for
-any of them; `python docs/make_diagnostics.py`, {seconds} s on {machine}.
+any of them; `python docs/make_diagnostics.py` took {seconds} s.
+
+{facts}
+
 What was found is in gradients.json. The mean answer misses by 1/6 in the square.
 
 The gradient of the error after the last step with respect to the state n steps before, relative to

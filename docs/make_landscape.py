@@ -16,14 +16,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from make_results import RESULTS, cpu
+from make_results import RESULTS, facts
 
 import rnnjax
 from rnnjax import diagnostics as see
 from rnnjax import train
+from rnnjax.train.folder import versions
 from rnnjax.train.plot import figure_type, tidy
 
-HEAD = "Written by `python docs/make_landscape.py {page}` on {cpu}, in {seconds:.0f} s.\n"
+HEAD = "Written by `python docs/make_landscape.py {page}` in {seconds:.0f} s.\n\n{facts}\n"
 
 
 # --- three bits ----------------------------------------------------------------------------------
@@ -339,5 +340,6 @@ if __name__ == "__main__":
     for page in sys.argv[1:] or PAGES:
         begun = time.perf_counter()
         title, *rest = PAGES[page]()
-        head = HEAD.format(page=page, cpu=cpu(), seconds=time.perf_counter() - begun)
+        said = {"page": page, "facts": "\n".join(facts(versions()))}
+        head = HEAD.format(seconds=time.perf_counter() - begun, **said)
         (RESULTS / f"{page}.md").write_text("\n".join([title, "", head, *rest[1:]]), "utf-8")

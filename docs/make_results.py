@@ -16,6 +16,7 @@ import platform
 import shutil
 import statistics
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from rnnjax.tasks import task_of
@@ -275,6 +276,15 @@ def cpu() -> str:
     return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
 
 
+def facts(versions: Mapping[str, str]) -> list[str]:
+    """What figures depend on: the date, the machine, the versions."""
+    return [
+        f"- date: {datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
+        f"- machine: {cpu()}",
+        f"- versions: {', '.join(f'{name} {version}' for name, version in versions.items())}",
+    ]
+
+
 def command(run: pathlib.Path) -> str:
     """The command that the run is of."""
     task, _ = task_of(_json(run / "config.json"))
@@ -292,7 +302,6 @@ def render(runs: list[pathlib.Path], page: str) -> str:
     """The page for some runs of one task."""
     (title, about), results = PAGES[page], [_json(run / "result.json") for run in runs]
     meta = _json(runs[0] / "config.json")
-    versions = ", ".join(f"{name} {version}" for name, version in meta["versions"].items())
     scores = dict(results[0]["scores"])
     del scores["model"]
     models = [result["scores"]["model"] for result in results]
@@ -305,8 +314,7 @@ def render(runs: list[pathlib.Path], page: str) -> str:
     whose = zip(said, names(runs), strict=True) if len(set(said)) > 1 else [(said[0], "")]
     verdicts = [f"**{name}{': ' * bool(name)}{text}**" for text, name in whose if text]
     lines = [f"# {title}", "", *(line for text in verdicts for line in (text, ""))]
-    lines.append(f"- date: {datetime.datetime.now(datetime.UTC):%Y-%m-%d}")
-    lines += [f"- machine: {cpu()}", f"- versions: {versions}"]
+    lines += facts(meta["versions"])
     for run, result in zip(runs, results, strict=True):
         lines.append(
             f"- `{command(run)}`: {result['seconds']:.0f} s from first step to last figure, "
