@@ -121,6 +121,9 @@ class Estimate:
         # What is put out is written whichever way.
         ys = set(variables(found.program.ys))
         self.through = self.handed - rows * sum(nbytes(v) for v in written if v in ys)
+        # The derivative keeps the state of each step and as much beside, which blocks copy to and
+        # from where that of all steps is: not worth it where that is more than they keep in cache.
+        self.state = rows * sum(map(nbytes, found.program.carry))
         self.ends = [rows * nbytes(v) for v in (*found.program.xs, *found.program.ys)]
         active = [e.outvars[0] for e in varying if _is_activation(e)]
         self.active = rows * length * sum(map(size_of, active)) * _ACTIVATION
@@ -149,6 +152,8 @@ class Estimate:
             else work.summed_in_loop(length)
             for work in self.learned
         )
+        if blocks > 1 and self.state > self.handed:
+            summed += 4 * _passed(self.state, length, length)
         forward = looped + moved + through
         return Cost(forward, forward + looped + 2 * moved + through + summed)
 

@@ -79,7 +79,7 @@ def decide(traced: Traced, options: Options) -> Decision:
         estimate = Estimate(found, traced.length, options.mapped, defer)
         block, size = _block(found, estimate, save)
         reasons.insert(0, size)
-        if on_cpu() and options.chooses and estimate.better_plainly(block):
+        if on_cpu() and options.chooses and save == "all" and estimate.better_plainly(block):
             return plain("stages would take longer")
     if block is not None and block >= traced.length:
         block = None

@@ -212,3 +212,21 @@ def test_what_does_not_fit_a_cache_costs_more_and_goes_in_blocks():
     assert long > short - once * (1 / 1_000 - 1 / 10_000) + 1e-9
     assert plan(elman, *args(1_000, 8, 64, 64)).block is None
     assert plan(elman, *args(10_000, 8, 64, 64)).block == 1000
+
+
+def test_a_state_larger_than_what_stages_hand_on_is_not_run_in_blocks():
+    """Blocks would copy it, step by step, for the gradient; where it must be saved, they are."""
+
+    def remembers(p, memory, x):
+        x = jnp.tanh(x @ p)
+        memory = 0.9 * memory + x[..., :, None] * x[..., None, :]
+        return memory, (memory @ x[..., None])[..., 0]
+
+    def planned(size):
+        return plan(remembers, spec(size, size), spec(64, size, size), spec(100, 64, size))
+
+    assert planned(64).block is None
+    assert planned(64).why == "blocks would take longer"
+    large = planned(512)
+    assert (large.save, large.components[-1].kind) == ("states", "loop")
+    assert large.block is not None
