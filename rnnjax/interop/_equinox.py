@@ -6,15 +6,25 @@ keys, those without names by number, and directions as `forward` and `backward`.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
 
 from rnnjax._cell import Cell, Params, PyTree
 from rnnjax._layer import Layer
-from rnnjax.interop._format import Flat, Format, compare, options, placed, read, write
+from rnnjax.interop._format import (
+    Flat,
+    Format,
+    compare,
+    options,
+    placed,
+    read,
+    require_zeros,
+    write,
+)
 from rnnjax.interop._models import Path, Way
-from rnnjax.interop._tree import flat, name_of
+from rnnjax.interop._tree import flat, name_of, part_of
 
 _NAMES = {
     "lstm": {"w_x": "weight_ih", "w_h": "weight_hh", "b": "bias"},
@@ -22,6 +32,13 @@ _NAMES = {
     "embed": {"table": "weight"},
     "linear": {"w": "weight", "b": "bias"},
     "layer_norm": {"scale": "weight", "offset": "bias"},
+}
+_CLASSES = {
+    "lstm": ("LSTMCell",),
+    "gru": ("GRUCell",),
+    "embed": ("Embedding",),
+    "linear": ("Linear",),
+    "layer_norm": ("LayerNorm",),
 }
 
 
@@ -31,7 +48,8 @@ def from_equinox(model: Cell | Layer, modules: PyTree) -> Params:
     Args:
       model: what they are parameters of: a cell, or layers of cells. Parts have the names of the
         attributes or keys under which the modules stand.
-      modules: a module, or a tree of modules, whose epsilons are then compared, or of their arrays.
+      modules: a module, or a tree of modules, whose epsilons are then compared and whose biases
+        are zeros where they have none, or of their arrays.
 
     Returns:
       Parameters of the model.
@@ -49,18 +67,14 @@ def from_equinox(model: Cell | Layer, modules: PyTree) -> Params:
       >>> interop.from_equinox(rnnjax.lstm(4), cell).w_x.shape
       (3, 16)
     """
-
-    def normal(node: Any) -> bool:
-        return hasattr(node, "eps") and hasattr(node, "weight")
-
-    every = jax.tree.leaves_with_path(modules, is_leaf=normal)
-    epsilons = {
-        "/".join([*map(name_of, path), "{}"]): node.eps for path, node in every if normal(node)
-    }
+    without = set()
     for place, cell in placed(EQUINOX, model):
-        if place in epsilons:
-            compare(EQUINOX, cell, {"epsilon": epsilons[place]}, options(cell))
-    return read(EQUINOX, model, flat(modules, "/"))
+        module = part_of(modules, place.rpartition("/")[0], "/")
+        if dataclasses.is_dataclass(module):
+            compare(EQUINOX, cell, {"epsilon": getattr(module, "eps", None)}, options(cell), module)
+            if getattr(module, "bias", None) is None:
+                without.add(place)
+    return read(EQUINOX, model, flat(modules, "/"), without)
 
 
 def to_equinox(model: Cell | Layer, params: Params, modules: PyTree) -> PyTree:
@@ -75,7 +89,7 @@ def to_equinox(model: Cell | Layer, params: Params, modules: PyTree) -> PyTree:
       Modules as those given.
 
     Raises:
-      ValueError: as in `from_equinox`.
+      ValueError: as in `from_equinox`; a module has no bias where ours is not zeros.
 
     Example:
       >>> import equinox, jax, rnnjax
@@ -88,6 +102,8 @@ def to_equinox(model: Cell | Layer, params: Params, modules: PyTree) -> PyTree:
     """
     from_equinox(model, modules)  # it is one of the model
     arrays: Flat = write(EQUINOX, model, params)
+    for name in {*arrays} - {*flat(modules, "/")}:
+        require_zeros(EQUINOX, name, arrays[name])
     return jax.tree.map_with_path(lambda path, _: arrays["/".join(map(name_of, path))], modules)
 
 
@@ -104,4 +120,5 @@ EQUINOX = Format(
     names=_NAMES,
     place=_place,
     reasons={"gru_before": "its GRUCell resets after the product, which is another function"},
+    classes=_CLASSES,
 )

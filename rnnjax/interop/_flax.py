@@ -1,7 +1,8 @@
 """Flax, linen and nnx: `SimpleCell`, `LSTMCell`, `GRUCell`, `ConvLSTMCell` and what is around.
 
 Parts without names are those of a `Sequential`; a layer is an `RNN` or a `Bidirectional` of them.
-Flax carries (c, h). Its `MGUCell` resets after the product, unlike the paper's and ours.
+Flax carries (c, h). Its `MGUCell` with `reset_gate=False` is `ugrnn`; with the gate it is not
+`mgu`, the paper's: it resets after the product, and its f keeps h where the paper's takes in n.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import Any
 from rnnjax._cell import Cell, Params, PyTree
 from rnnjax._factory import one_of
 from rnnjax._layer import Layer
-from rnnjax.interop._format import Format, read, write
-from rnnjax.interop._models import Path, Way
-from rnnjax.interop._tree import flat, nested
+from rnnjax.cells._common import as_function, label
+from rnnjax.interop._format import Format, compare, options, placed, read, write
+from rnnjax.interop._models import Path, Way, merges
+from rnnjax.interop._tree import flat, nested, part_of
 
 _AROUND = {
     "embed": {"table": "embedding"},
@@ -31,6 +33,7 @@ _LINEN = {
     "gru": {
         "w_x": "i{gate}/kernel", "w_h": "h{gate}/kernel", "b": "i{gate}/bias", "b_n": "hn/bias"
     },
+    "ugrnn": {"w_x": "i{gate}/kernel", "w_h": "h{gate}/kernel", "b": "i{gate}/bias"},
     **_AROUND,
 }  # fmt: skip
 _FUSED = {"w_x": "dense_i/kernel", "w_h": "dense_h/kernel"}
@@ -43,7 +46,19 @@ _NNX = {
 }
 _REASONS = {
     "gru_before": "its GRUCell resets after the product, which is another function",
-    "mgu": "its MGUCell resets after the product, which is another function",
+    "mgu": (
+        "its MGUCell is another function, n = tanh(W x + b + f (U h + b_n)) and h' = (1 - f) n + f "
+        "h, where mgu has U (f h) and h' = (1 - f) h + f n: run it by interop.linen.cell"
+    ),
+}
+_CLASSES = {
+    "elman": ("SimpleCell",),
+    "irnn": ("SimpleCell",),
+    "lstm": ("LSTMCell", "OptimizedLSTMCell"),
+    "gru": ("GRUCell",),
+    "embed": ("Embed",),
+    "linear": ("Linear",),
+    "layer_norm": ("LayerNorm",),
 }
 
 
@@ -53,15 +68,17 @@ def from_flax(model: Cell | Layer, tree: PyTree, *, api: str = "linen") -> Param
     Args:
       model: what they are parameters of: a cell, or layers of cells. Parts have the names of
         Flax's submodules; where they have none they are those of a `Sequential`.
-      tree: linen's tree of "params"; nnx's module, or its state as a tree of dicts.
+      tree: linen's tree of "params"; nnx's module, whose options are then compared and whose
+        biases are zeros where it has none, or its state as a tree of dicts.
       api: "linen" or "nnx".
 
     Returns:
       Parameters of the model.
 
     Raises:
-      ValueError: a name is missing or unknown, a shape is another, or Flax has no such cell.
-        Options that are not in the tree, such as an epsilon, are not compared: say them to the
+      ValueError: a name is missing or unknown, a shape is another, Flax has no such cell, or a
+        module of nnx computes something else, such as another activation, `reverse` or `merge_fn`.
+        Options that are not in a tree, such as an epsilon, are not compared: say them to the
         model.
 
     Example:
@@ -73,18 +90,19 @@ def from_flax(model: Cell | Layer, tree: PyTree, *, api: str = "linen") -> Param
       >>> params.w_x.shape
       (3, 12)
     """
-    form = _form(api)
+    form, module = _form(api), None
     if form is NNX and hasattr(tree, "__dict__"):
         from flax import nnx
 
         if isinstance(tree, nnx.Module):
-            tree = nnx.state(tree, nnx.Param)
+            module, tree = tree, nnx.state(tree, nnx.Param)
         tree = nnx.to_pure_dict(tree) if isinstance(tree, nnx.State) else tree
     given = flat(tree, "/")
     if form is NNX and any(f"/{name}".endswith("/if_/kernel") for name in given):
         form = NNX_BY_GATE  # of nnx.LSTMCell, as if is no name in Python
         given = {f"/{name}".replace("/if_/", "/if/")[1:]: array for name, array in given.items()}
-    return read(form, model, given)
+    without = [] if module is None else _without_bias(model, module)
+    return read(form, model, given, without)
 
 
 def to_flax(model: Cell | Layer, params: Params, *, api: str = "linen") -> dict[str, Any]:
@@ -114,6 +132,43 @@ def to_flax(model: Cell | Layer, params: Params, *, api: str = "linen") -> dict[
     """
     form = _form(api)
     return nested(write(form, model, params), "/")
+
+
+def _without_bias(model: Cell | Layer, module: Any) -> list[str]:
+    """Where a module of nnx has no bias; raises ValueError where it is not what the model is."""
+    without, joins = [], iter([merge for merge in merges(model) if merge != "pyramid"])
+    for place, cell in placed(NNX, model):
+        way = place.split("/")[:-1]
+        above = [part_of(module, "/".join(way[:n]), "/") for n in range(len(way) + 1)]
+        for outer, inner in zip([None, *above], above, strict=False):
+            # A Bidirectional says itself which way each runs.
+            if getattr(inner, "reverse", None) is True and not hasattr(outer, "merge_fn"):
+                raise ValueError(
+                    f"Flax's nnx has reverse=True around {cell.name}: convert nnx.state(module), "
+                    "and run the cell by unroll(.., reverse=True)"
+                )
+            joined = getattr(outer, "merge_fn", None)
+            if joined and inner is getattr(outer, "forward_rnn", None):
+                merge, its = next(joins, None), joined.__name__
+                if (merge == "concat") != (its == "_concatenate"):
+                    raise ValueError(f"Flax's nnx has merge_fn={its}, {model.name} {merge!r}")
+        if above[-1] is None:  # `read` says which names are missing
+            continue
+        wanted = {
+            "gate_fn": "sigmoid",
+            "activation_fn": label(as_function(options(cell).get("activation", "tanh"))),
+            "residual": False,
+            "carry_init": None,
+            "epsilon": options(cell).get("epsilon"),
+            "reduction_axes": -1,
+            "feature_axes": -1,
+        }
+        got = {name: getattr(above[-1], name) for name in wanted if hasattr(above[-1], name)}
+        named = {name: label(f) for name, f in got.items() if callable(f)}  # pyright: ignore
+        compare(NNX, cell, {**got, **named}, wanted, above[-1])
+        if not getattr(above[-1], "use_bias", True):
+            without.append(place)
+    return without
 
 
 def _form(api: str) -> Format:
@@ -149,5 +204,6 @@ NNX = Format(
     names=_NNX,
     place=_place("layers/{}"),
     reasons={**_REASONS, "conv_lstm": "it has no convolutional cell"},
+    classes=_CLASSES,
 )
 NNX_BY_GATE = dataclasses.replace(NNX, names={**_NNX, "lstm": _LINEN["lstm"]})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -41,6 +41,7 @@ from rnnjax.interop._models import (
 
 Flat = dict[str, Any]  # arrays by whole names, such as "rnn.weight_ih_l0"
 
+_BIASES = ("b", "b_x", "b_h", "b_xh", "b_n", "offset")
 _POINTWISE = {"embed": EmbedParams, "linear": LinearParams, "layer_norm": LayerNormParams}
 
 
@@ -58,6 +59,7 @@ class Format:
       place: where the learned cells of a model stand, as names with "{}" for one of those above.
       reasons: why a kind of cell is refused, where there is more to say than what there is.
       activations: those which its simple network can have; () for any.
+      classes: by kind of cell, what its modules are called.
     """
 
     library: str
@@ -66,19 +68,28 @@ class Format:
     place: Callable[[Cell | Layer, list[tuple[Path, Cell]]], list[str]]
     reasons: Mapping[str, str]
     activations: tuple[str, ...] = ()
+    classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
 def write(form: Format, model: Cell | Layer, params: Params) -> Flat:
     """The parameters under the names and in the order of the library."""
     written = {name: _own(a) for name, a in _written(form, model, params).items()}
+    _check(form, model, written)
     for (_, cell), own in zip(cells(model), values(model, params), strict=True):
         if kind(cell) == "gru" and not {"b_h", "b_xh", "b_n"} & {*form.names["gru"]}:
-            _require_zeros(form, cell, own.b_n)
+            require_zeros(form, f"the candidate's recurrent bias b_n of {cell.name}", own.b_n)
     return written
 
 
-def read(form: Format, model: Cell | Layer, given: Flat) -> Params:
-    """The inverse of `write`, of arrays whose names and shapes are those that it would give."""
+def read(form: Format, model: Cell | Layer, given: Flat, unbiased: Iterable[str] = ()) -> Params:
+    """The inverse of `write`, of arrays whose names and shapes are those that it would give.
+
+    The biases at the places of modules that have none are such as add nothing.
+    """
+    for bias, beside in biases(form, model, unbiased).items():
+        if beside in given:
+            shape = expected(form, model)[bias]
+            given = {**given, bias: nothing(shape, given[beside].dtype)}
     _check(form, model, given)
     own = []
     for place, cell in placed(form, model):
@@ -151,14 +162,40 @@ def options(cell: Cell) -> dict[str, Any]:
     return {name: given[name] for name in ("activation", "epsilon") if name in given}
 
 
-def compare(form: Format, cell: Cell, got: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raises ValueError where an option of theirs is another than what computes as the cell."""
+def compare(
+    form: Format,
+    cell: Cell,
+    got: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    module: Any = None,
+) -> None:
+    """Raises ValueError where theirs has another class or option than what computes as the cell."""
+    classes = () if module is None else form.classes[kind(cell)]
+    if classes and not {c.__name__ for c in type(module).__mro__} & {*classes}:
+        raise ValueError(
+            f"{form.library} has {type(module).__name__} where {cell.name} would be "
+            f"{' or '.join(classes)}: give the module that computes as {cell.name} does, or its "
+            "weights alone"
+        )
     for name, value in wanted.items():
         if name in got and got[name] != value:
             raise ValueError(
                 f"{form.library} has {name}={got[name]!r}, but {cell.name} computes as with "
                 f"{value!r}: the same weights would give other numbers"
             )
+
+
+def biases(form: Format, model: Cell | Layer, places: Iterable[str]) -> dict[str, str]:
+    """The names of the biases at some places, each with that of weights beside it."""
+    return {
+        place.format(name): place.format(next(iter(fields.values()))[0])
+        for place, cell in placed(form, model)
+        if place in places
+        for fields in [_names(form, cell)]
+        for field, names in fields.items()
+        if field in _BIASES
+        for name in names
+    }
 
 
 def _convention(form: Format, cell: Cell) -> Convention:
@@ -168,6 +205,11 @@ def _convention(form: Format, cell: Cell) -> Convention:
 def _fields(form: Format, cell: Cell, params: Params) -> dict[str, Any]:
     """The fields as the library has them."""
     convention, names = _convention(form, cell), form.names[kind(cell)]
+    wanted = _POINTWISE.get(kind(cell)) or OURS[kind(cell)][1]
+    if type(params) is not wanted:
+        raise TypeError(
+            f"params of {cell.name} must be {wanted.__name__}, got {type(params).__name__}"
+        )
     if kind(cell) in _POINTWISE:
         return {f: turned(convention, getattr(params, f)) for f in names}
     w_x, w_h, b_x, b_h = to_theirs(kind(cell), params, convention)
@@ -216,11 +258,12 @@ def _gridded(cell: Cell, w: Array) -> Array:
     return w.reshape(*window_of(cell.name, given["kernel"], given["shape"]), -1, w.shape[-1])
 
 
-def _require_zeros(form: Format, cell: Cell, b_n: Array) -> None:
-    if isinstance(b_n, Tracer) or np.any(np.asarray(b_n)):
+def require_zeros(form: Format, what: str, bias: Array) -> None:
+    """Raises ValueError where a bias that has no place in the library is not zeros."""
+    if isinstance(bias, Tracer) or np.any(np.asarray(bias)):
         raise ValueError(
-            f"{form.library} has no place for the candidate's recurrent bias b_n of {cell.name}: "
-            "convert to a library that has one, or train on with b_n at zeros"
+            f"{form.library} has no place for {what}: convert to what has one, or train on with it "
+            "at zeros"
         )
 
 
@@ -236,12 +279,21 @@ def _check(form: Format, model: Cell | Layer, given: Flat) -> None:
         if small < large
     )
     wanted = expected(form, model, max(1, next(sizes, 1)))
-    if missing := [name for name in wanted if name not in given]:
-        raise ValueError(f"the weights lack {', '.join(missing)}, which {model.name} needs")
-    if unknown := [name for name in given if name not in wanted]:
-        raise ValueError(
-            f"the weights have {', '.join(unknown)}, for which {model.name} has no place"
-        )
+    missing = [name for name in wanted if name not in given]
+    unknown = [name for name in given if name not in wanted]
+    for name in unknown if missing else ():
+        prefix = name.removesuffix(missing[0])
+        if prefix != name and all(f"{prefix}{each}" in given for each in wanted):
+            raise ValueError(
+                f"the weights of {model.name} stand under {prefix!r}: give those of that part "
+                "alone, by names without it"
+            )
+    has = f"have {', '.join(unknown)}, for which {model.name} has no place"
+    if missing:
+        lack = f"the weights lack {', '.join(missing)}, which {model.name} needs"
+        raise ValueError(f"{lack}; they {has}" if unknown else lack)
+    if unknown:
+        raise ValueError(f"the weights {has}")
     for name, shape in wanted.items():
         if given[name].shape != shape:
             raise ValueError(
@@ -257,7 +309,8 @@ def expected(form: Format, model: Cell | Layer, size: int = 1) -> dict[str, tupl
     shapes = {}
 
     def written(key: Array) -> None:  # a dict that is returned would be sorted
-        arrays = _written(form, model, model.init(key, input_spec(model, size)))
+        spec = input_spec(model, size)
+        arrays = _written(form, model, model.init(key, spec))
         shapes.update({name: array.shape for name, array in arrays.items()})
 
     jax.eval_shape(written, jax.random.key(0))

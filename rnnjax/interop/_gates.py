@@ -18,6 +18,7 @@ from rnnjax.cells import (
     LSTMParams,
     PeepholeLSTMParams,
     ProjectedLSTMParams,
+    UGRNNParams,
 )
 
 # Ours: the gates and what holds them, gate beside gate, input-major, [D, G H].
@@ -32,6 +33,7 @@ OURS: dict[str, tuple[str, type]] = {
     "conv_lstm": ("ifgo", ConvLSTMParams),
     "gru": ("rzn", GRUParams),
     "gru_before": ("rzn", GRUParams),
+    "ugrnn": ("fn", UGRNNParams),  # its g and c by the names of Flax
 }
 
 
@@ -77,6 +79,7 @@ CONVENTIONS: dict[str, dict[str, Convention]] = {
         "lstm": Convention("ifgo"),
         "conv_lstm": Convention("igfo", forget=1.0),
         "gru": Convention("rzn"),
+        "ugrnn": Convention("fn"),
     },
     "haiku": {
         "elman": _SIMPLE,
@@ -124,9 +127,9 @@ def joined(*arrays: Any, axis: int = -1) -> Any:
     return xp.concatenate(arrays, axis=axis)
 
 
-def nothing(size: int, dtype: Any) -> Any:
+def nothing(shape: int | tuple[int, ...], dtype: Any) -> Any:
     """A bias that adds nothing to any number, bit for bit: -0.0, since -0.0 + 0.0 is 0.0."""
-    return np.full(size, -0.0, dtype)
+    return np.full(shape, -0.0, dtype)
 
 
 def to_theirs(kind: str, params: Params, convention: Convention) -> Weights:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from rnnjax._cell import Array, Cell, Params
 from rnnjax._layer import Layer
-from rnnjax.interop._format import Format, compare, expected, options, read, write
-from rnnjax.interop._models import Path, arguments, cells, kind, merges
+from rnnjax.interop._format import Format, biases, compare, expected, options, placed, read, write
+from rnnjax.interop._models import UNLEARNED, Path, arguments, cells, kind, merges
 from rnnjax.interop._tree import as_array
 
 _RECURRENT = {"w_x": "kernel", "w_h": "recurrent_kernel", "b": "bias"}
@@ -25,6 +27,18 @@ _NAMES = {
     "embed": {"table": "embeddings"},
     "linear": {"w": "kernel", "b": "bias"},
     "layer_norm": {"scale": "gamma", "offset": "beta"},
+}
+_CLASSES = {
+    "elman": ("SimpleRNNCell",),
+    "irnn": ("SimpleRNNCell",),
+    "lstm": ("LSTMCell",),
+    "conv_lstm": ("ConvLSTMCell",),
+    "gru": ("GRUCell",),
+    "gru_before": ("GRUCell",),
+    "embed": ("Embedding",),
+    "linear": ("Dense",),
+    "layer_norm": ("LayerNormalization",),
+    "activation": ("Activation",),
 }
 # Ours by Keras' names; its "gelu" is the exact one and ours is that with tanh.
 _FUNCTIONS = {"identity": "linear", "gelu": "gelu(approximate=True)"}
@@ -44,7 +58,7 @@ def from_keras(model: Cell | Layer, weights: Any) -> Params:
     Args:
       model: what they are weights of: a cell, or layers of cells; names are not compared.
       weights: the list `layer.get_weights()` or a list of arrays, or the layer or model, whose
-        options are then compared.
+        options are then compared, and whose biases are zeros where it has none.
 
     Returns:
       Parameters of the model.
@@ -61,15 +75,18 @@ def from_keras(model: Cell | Layer, weights: Any) -> Params:
       >>> params.w_x.shape, params.b[0].item(), params.b_n[0].item()
       ((3, 12), 2.0, 1.0)
     """
+    places: list[str] = []
     if hasattr(weights, "get_weights"):
-        _compare(model, weights)
+        places = _without_bias(model, weights)
         weights = [variable.value for variable in weights.weights]
-    names = [*expected(KERAS, model)]
+    absent = biases(KERAS, model, places)
+    names = [name for name in expected(KERAS, model) if name not in absent]
     if len(names) != len(weights):
         raise ValueError(
             f"{model.name} has {len(names)} arrays in Keras, {', '.join(names)}, got {len(weights)}"
         )
-    return read(KERAS, model, dict(zip(names, map(as_array, weights), strict=True)))
+    given = dict(zip(names, map(as_array, weights), strict=True))
+    return read(KERAS, model, given, places)
 
 
 def to_keras(model: Cell | Layer, params: Params) -> list[Array]:
@@ -103,21 +120,27 @@ def _place(model: Cell | Layer, every: list[tuple[Path, Cell]]) -> list[str]:
     return [f"{i}/{{}}" for i, _ in enumerate(every)]
 
 
-def _compare(model: Cell | Layer, layer: Any) -> None:
-    """Raises ValueError where a layer of Keras computes something else than the model."""
+def _without_bias(model: Cell | Layer, layer: Any) -> list[str]:
+    """Where a layer has no bias; raises ValueError where it computes what the model does not."""
     ours = [cell for _, cell in cells(model) if kind(cell) != "dropout"]
     theirs = [*_computing(layer)]
     named = [type(each).__name__ for each in theirs]
     if len(ours) != len(theirs):
         raise ValueError(f"{model.name} computes in {len(ours)} parts, Keras in {', '.join(named)}")
-    for cell, their, name in zip(ours, theirs, named, strict=True):
-        if (kind(cell) == "activation") != (name == "Activation"):
-            raise ValueError(f"Keras has {name} where {model.name} has {cell.name}")
-        compare(KERAS, cell, their.get_config(), _wanted(cell))
+    for cell, their in zip(ours, theirs, strict=True):
+        config = their.get_config()
+        axes = {"axis": np.ravel(config["axis"]).tolist()} if "axis" in config else {}
+        compare(KERAS, cell, {**config, **axes}, _wanted(cell), their)
     if merges(model) != [*_merged(layer)]:
         raise ValueError(
             f"Keras merges directions by {[*_merged(layer)]}, {model.name} by {merges(model)}"
         )
+    learned = [each for each, cell in zip(theirs, ours, strict=True) if kind(cell) not in UNLEARNED]
+    return [
+        place
+        for (place, _), each in zip(placed(KERAS, model), learned, strict=True)
+        if not getattr(each, "use_bias", getattr(each, "center", True))
+    ]
 
 
 def _computing(layer: Any, *, backward: bool = False) -> Iterator[Any]:
@@ -151,7 +174,7 @@ def _merged(layer: Any) -> Iterator[Any]:
 def _wanted(cell: Cell) -> dict[str, Any]:
     """The options with which Keras computes what the cell does."""
     own, name = options(cell), kind(cell)
-    wanted: dict[str, Any] = {"use_bias": True, "rms_scaling": False}
+    wanted: dict[str, Any] = {"rms_scaling": False, "axis": [-1]}
     if name == "activation":
         own = {"activation": arguments(cell)["function"]}
     if "activation" in own:
@@ -173,4 +196,5 @@ KERAS = Format(
     names=_NAMES,
     place=_place,
     reasons={"projected_lstm": "its LSTM has no projection", "mgu": "it has no such layer"},
+    classes=_CLASSES,
 )

@@ -77,6 +77,8 @@ def _parts(model: Cell | Layer) -> Parts:
 
 def cells(model: Cell | Layer, path: Path = ()) -> Iterator[tuple[Path, Cell]]:
     """Every cell with the steps to it, from the input on."""
+    if not isinstance(model, Cell | Layer):
+        raise TypeError(f"model must be a Cell or a Layer, got {type(model).__name__}")
     below = branches(model)
     if isinstance(model, Cell) and not below:
         yield path, model
@@ -120,6 +122,8 @@ def merges(model: Cell | Layer) -> list[str]:
 
 def require_concat(library: str, model: Cell | Layer) -> None:
     """Raises ValueError where outputs meet in a way that a library has not."""
+    if "pyramid" in merges(model):
+        raise ValueError(f"{library} has no layer that makes several steps one, as pyramid does")
     if other := [merge for merge in merges(model) if merge != "concat"]:
         raise ValueError(f'{library} has no merge="{other[0]}": it joins directions by "concat"')
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from rnnjax.interop._onnx_places import Places
+
 RECURRENT = {
     "RNN": {"activations": ["Tanh"]},
     "LSTM": {"activations": ["Sigmoid", "Tanh", "Tanh"], "input_forget": 0},
     "GRU": {"activations": ["Sigmoid", "Tanh"], "linear_before_reset": 0},
 }  # with their attributes where these are not given
 ACTIVATIONS = ("Tanh", "Relu", "Sigmoid", "Softplus")
-# What moves numbers and leaves them as they are.
-MOVES = (
-    "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Identity", "Cast", "Dropout",
-)  # fmt: skip
+# What moves numbers and leaves them as they are, tried by `Places`.
+MOVES = ("Transpose", "Squeeze", "Unsqueeze", "Reshape", "Identity")
 
 
 def found(source: Any) -> list[tuple[str, dict[str, Any], dict[str, np.ndarray]]]:
@@ -25,7 +25,10 @@ def found(source: Any) -> list[tuple[str, dict[str, Any], dict[str, np.ndarray]]
 
     model = onnx.load(os.fspath(source)) if isinstance(source, str | os.PathLike) else source
     constants, operators, products = _Constants(model), [], {}
-    for node in constants.way():
+    floats = {getattr(onnx.TensorProto, n) for n in ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")}
+    way, data = constants.way()
+    places = Places(constants, data)
+    for node in way:
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         arrays: list[Any] = [
             constants.value(name) if constants.known(name) else None for name in node.input
@@ -33,6 +36,10 @@ def found(source: Any) -> list[tuple[str, dict[str, Any], dict[str, np.ndarray]]
         product = next((products[name] for name in node.input if name in products), None)
         if node.op_type in RECURRENT:
             operators.append((node.op_type, *_recurrent(node.op_type, attributes, arrays)))
+            w, r = arrays[1:3]
+            sizes = w.shape[-1], len(r) * r.shape[-1]
+            how = {"ways": len(r), "layout": attributes.get("layout", 0)}
+            places.through(node, node.input[0], sizes, **how)
             if any(constants.starts(name) for name in node.input[5:7]):
                 raise ValueError(
                     f"the {node.op_type} of the ONNX model begins with a state of its own that is "
@@ -42,20 +49,31 @@ def found(source: Any) -> list[tuple[str, dict[str, Any], dict[str, np.ndarray]]
                 raise ValueError(f"the {node.op_type} of the ONNX model has lengths of its own")
         elif node.op_type in ("MatMul", "Gemm") and all(a is not None for a in arrays[1:]):
             w = arrays[1].T if attributes.get("transB") else arrays[1]
-            bias = arrays[2] if len(arrays) > 2 else np.full(w.shape[1], -0.0, w.dtype)
+            bias = arrays[2] if len(arrays) > 2 else np.full(w.shape[-1], -0.0, w.dtype)
             operators.append(("MatMul", attributes, {"w": w, "b": bias}))
             products[node.output[0]] = operators[-1][2]
+            places.through(node, node.input[0], (len(w), w.shape[-1]))
         elif node.op_type == "Add" and product is not None and any(a is not None for a in arrays):
             product["b"] = product["b"] + next(array for array in arrays if array is not None)
+            places.kept(node, next(name for name in node.input if name in products))
         elif node.op_type == "LayerNormalization":
             own = {"scale": arrays[1], "offset": np.full_like(arrays[1], -0.0)}
             own |= {"offset": arrays[2]} if len(arrays) > 2 else {}
             attributes = {"epsilon": float(np.float32(1e-5)), "axis": -1, **attributes}
             operators.append((node.op_type, attributes, own))
+            places.through(node, node.input[0], (arrays[1].size, arrays[1].size))
         elif node.op_type == "Gather" and arrays[0] is not None and arrays[0].dtype.kind == "f":
             operators.append(("Gather", attributes, {"table": arrays[0]}))
+            places.through(node, node.input[1], (0, arrays[0].shape[-1]))
         elif node.op_type in ACTIVATIONS:
             operators.append((node.op_type, {}, {}))
+            places.kept(node, node.input[0])
+        elif node.op_type == "Cast":
+            places.cast(node, node.input[0], floating=attributes["to"] in floats)
+        elif node.op_type == "Dropout":
+            if any(a is not None and a.dtype == bool and a for a in arrays[2:]):
+                raise ValueError("a Dropout of the ONNX model is in training: export it in eval()")
+            places.kept(node, node.input[0])
         elif node.op_type not in MOVES:
             raise ValueError(f"the operator {node.op_type} of the ONNX model has no counterpart")
     return operators
@@ -114,13 +132,15 @@ class _Constants:
             name = maker.input[0]
         return bool(name) and self.known(name) and bool(np.any(self.value(name)))
 
-    def way(self) -> list[Any]:
-        """The nodes from the input to the first output, without those that compute shapes."""
+    def way(self) -> tuple[list[Any], Any]:
+        """The nodes to the first output, without those that compute shapes, and their input."""
         nodes, name = [], self.model.graph.output[0].name
         while name in self.makers:
             nodes.append(self.makers[name])
+            if nodes[-1].op_type == "LSTM" and name in nodes[-1].output[2:]:
+                raise ValueError("the ONNX model goes on with the c of an LSTM, which is no output")
             name = next((n for n in nodes[-1].input if n and not self.known(n)), "")
-        return nodes[::-1]
+        return nodes[::-1], next((i for i in self.model.graph.input if i.name == name), None)
 
     def value(self, name: str) -> np.ndarray:
         """The array, computed by onnx's own evaluator."""

@@ -12,7 +12,6 @@ from typing import Any
 from rnnjax._cell import Array, Cell, Params
 from rnnjax._layer import Layer
 from rnnjax.interop._format import Flat, Format, compare, options, placed, read, write
-from rnnjax.interop._gates import nothing
 from rnnjax.interop._models import POINTWISE, Path, Way, kind, require_concat
 from rnnjax.interop._tree import flat
 
@@ -27,6 +26,16 @@ _NAMES = {
     "linear": {"w": "weight", "b": "bias"},
     "layer_norm": {"scale": "weight", "offset": "bias"},
 }
+_CLASSES = {
+    "elman": ("RNN", "RNNCell"),
+    "irnn": ("RNN", "RNNCell"),
+    "lstm": ("LSTM", "LSTMCell"),
+    "projected_lstm": ("LSTM",),
+    "gru": ("GRU", "GRUCell"),
+    "embed": ("Embedding",),
+    "linear": ("Linear",),
+    "layer_norm": ("LayerNorm",),
+}
 
 
 def from_torch(model: Cell | Layer, weights: Any) -> Params:
@@ -40,8 +49,9 @@ def from_torch(model: Cell | Layer, weights: Any) -> Params:
         layers of one `nn.RNN`, `nn.LSTM` or `nn.GRU`, as in
         `serial(bidirectional(lstm(8)), bidirectional(lstm(8)))`; one whose parts have names is a
         module that has them as attributes, as in `stack(embed=..., rnn=..., readout=...)`.
-      weights: a state dict of tensors or arrays, or the module, whose options are then compared. A
-        `nn.RNNCell`, `nn.LSTMCell` or `nn.GRUCell` is the one layer of a module.
+      weights: a state dict of tensors or arrays, or the module, whose class and options are then
+        compared, and whose biases are zeros where it has none. A `nn.RNNCell`, `nn.LSTMCell` or
+        `nn.GRUCell` is the one layer of a module.
 
     Returns:
       Parameters of the model; NumPy's arrays where tensors came.
@@ -61,9 +71,9 @@ def from_torch(model: Cell | Layer, weights: Any) -> Params:
       >>> params.w_x.shape, params.b[0].item()
       ((3, 16), 2.0)
     """
-    if hasattr(weights, "state_dict"):
-        weights = _of_module(model, weights)
-    return read(TORCH, model, _layered(flat(weights, ".")))
+    without = _without_bias(model, weights) if hasattr(weights, "state_dict") else []
+    weights = weights.state_dict() if hasattr(weights, "state_dict") else weights
+    return read(TORCH, model, _layered(flat(weights, ".")), without)
 
 
 def to_torch(model: Cell | Layer, params: Params) -> dict[str, Array]:
@@ -104,6 +114,11 @@ def _place(model: Cell | Layer, every: list[tuple[Path, Cell]]) -> list[str]:
         prefix, rest = "".join(f"{name}." for name in names), path[len(names) :]
         layer = tuple(step for step in rest if isinstance(step, int))
         if path != (*names, *layer, *rest[len(layer) :]):
+            if not any(isinstance(step, Way) for step in path):
+                raise ValueError(
+                    f"{cell.name} has a name within a part that has none, and PyTorch's modules "
+                    f"none but names: give the parts of {model.name} theirs"
+                )
             raise ValueError(
                 f"PyTorch joins both directions after every layer, but {cell.name} is one of the "
                 "parts of a direction: use serial(bidirectional(...), bidirectional(...))"
@@ -142,9 +157,9 @@ def _layered(weights: Flat) -> Flat:
     return {cells.get(name, name): array for name, array in weights.items()}
 
 
-def _of_module(model: Cell | Layer, module: Any) -> Flat:
-    """The weights of a module that computes what the model does; zeros where it has no bias."""
-    weights, modules = _layered(flat(module.state_dict(), ".")), dict(module.named_modules())
+def _without_bias(model: Cell | Layer, module: Any) -> list[str]:
+    """Where a module has no bias; raises ValueError where it computes what the model does not."""
+    modules, without = dict(module.named_modules()), []
     for place, cell in placed(TORCH, model):
         where = place.rpartition(".")[0]
         if where not in modules:
@@ -153,19 +168,13 @@ def _of_module(model: Cell | Layer, module: Any) -> Flat:
                 f"{', '.join(name for name in modules if name)}"
             )
         own = modules[where]
-        there = {"activation": "nonlinearity", "epsilon": "eps"}
+        there = {"activation": "nonlinearity", "epsilon": "eps", "max_norm": "max_norm"}
         got = {name: getattr(own, at) for name, at in there.items() if hasattr(own, at)}
-        compare(TORCH, cell, got, options(cell))
-        compare(TORCH, cell, {"max_norm": getattr(own, "max_norm", None)}, {"max_norm": None})
+        compare(TORCH, cell, got, {"max_norm": None, **options(cell)}, own)
         bias = getattr(own, "bias", None)  # a flag of nn.RNN, a tensor of nn.Linear
         if bias is None or bias is False:
-            names = _NAMES[kind(cell)]
-            matrix = weights.get(place.format(names.get("w_x") or names.get("w") or "weight"))
-            if matrix is None:  # `read` says which is missing
-                continue
-            for field in {"b_x", "b_h", "b", "offset"} & {*names}:
-                weights[place.format(names[field])] = nothing(matrix.shape[0], matrix.dtype)
-    return weights
+            without.append(place)
+    return without
 
 
 TORCH = Format(
@@ -175,4 +184,5 @@ TORCH = Format(
     place=_place,
     reasons={"gru_before": "nn.GRU resets after the product, which is another function"},
     activations=("tanh", "relu"),
+    classes=_CLASSES,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -28,6 +29,18 @@ def name_of(entry: Any) -> str:
         if hasattr(entry, attribute):
             return str(getattr(entry, attribute))
     return str(entry)
+
+
+def part_of(tree: Any, path: str, separator: str) -> Any:
+    """What stands at a path of keys, attributes and places; None where nothing does."""
+    for step in path.split(separator) if path else ():
+        try:
+            known = isinstance(tree, Mapping) or step.isdigit()
+            key = step if isinstance(tree, Mapping) else int(step) if known else ""
+            tree = tree[key] if known else getattr(tree, step)
+        except (AttributeError, LookupError, TypeError):
+            return None
+    return tree
 
 
 def nested(arrays: dict[str, Any], separator: str) -> dict[str, Any]:

@@ -74,6 +74,7 @@ def cell(module: eqx.nn.LSTMCell | eqx.nn.GRUCell) -> tuple[Cell, Params]:
         return state, jax.tree.leaves(state)[0]
 
     def init(key: Array, x: Array) -> Params:
-        return eqx.filter(kind(*sizes, key=key), eqx.is_array)
+        made = kind(*sizes, use_bias=module.use_bias, dtype=module.weight_hh.dtype, key=key)
+        return eqx.filter(made, eqx.is_array)
 
     return adapted(kind.__name__, init, initial_state, step), arrays

@@ -19,6 +19,7 @@ both, serial = rnnjax.bidirectional, rnnjax.serial
 LSTM, GRU, BEFORE = rnnjax.lstm(H), rnnjax.gru(H), rnnjax.gru(H, reset="before")
 TANH, RELU = rnnjax.elman(H), rnnjax.elman(H, activation="relu")
 CONV = rnnjax.conv_lstm((3, 2), 2, kernel=(3, 2))
+UGRNN = rnnjax.ugrnn(H)
 
 
 def language_model(*cells):

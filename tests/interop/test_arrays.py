@@ -15,7 +15,21 @@ from rnnjax import interop
 from rnnjax.interop._files import CONVENTION
 from rnnjax.interop._gates import OURS
 
-from .common import BEFORE, CONV, GRU, LSTM, RELU, TANH, D, H, both, drawn, language_model, serial
+from .common import (
+    BEFORE,
+    CONV,
+    GRU,
+    LSTM,
+    RELU,
+    TANH,
+    UGRNN,
+    D,
+    H,
+    both,
+    drawn,
+    language_model,
+    serial,
+)
 
 PEEPHOLES, COUPLED = rnnjax.peephole_lstm(H), rnnjax.coupled_lstm(H)
 PROJECTED = rnnjax.projected_lstm(H, 2)
@@ -23,7 +37,7 @@ NNX_TO, NNX_FROM = (functools.partial(f, api="nnx") for f in (interop.to_flax, i
 PAIRS = {
     "torch": (interop.to_torch, interop.from_torch, (TANH, RELU, LSTM, GRU, PROJECTED)),
     "keras": (interop.to_keras, interop.from_keras, (TANH, LSTM, GRU, BEFORE, CONV)),
-    "linen": (interop.to_flax, interop.from_flax, (TANH, RELU, LSTM, GRU)),
+    "linen": (interop.to_flax, interop.from_flax, (TANH, RELU, UGRNN, LSTM, GRU)),
     "nnx": (NNX_TO, NNX_FROM, (TANH, RELU, LSTM)),
     "haiku": (interop.to_haiku, interop.from_haiku, (RELU, BEFORE)),
 }
@@ -112,6 +126,22 @@ REFUSED = {
     "torch, merge": (
         lambda: interop.from_torch(both(LSTM, merge="sum"), {}), 'no merge="sum"',
     ),
+    "torch, pyramid": (
+        lambda: interop.from_torch(serial(both(LSTM), rnnjax.pyramid(), both(LSTM)), {}),
+        "makes several steps one",
+    ),
+    "torch, a name within none": (
+        lambda: interop.from_torch(rnnjax.stack(rnnjax.stack(rnn=LSTM), LSTM), {}),
+        r"lstm\(4\) has a name within a part that has none",
+    ),
+    "torch, a prefix": (
+        lambda: interop.from_torch(LSTM, {f"module.rnn.{k}": a for k, a in STATE.items()}),
+        r"weights of lstm\(4\) stand under 'module.rnn.'",
+    ),
+    "torch, other names": (
+        lambda: interop.from_torch(LSTM, {**LACKS, "_orig_mod.bias_hh_l0": np.zeros(16)}),
+        "lack bias_hh_l0, which .*; they have _orig_mod.bias_hh_l0, for which",
+    ),
     "torch, two directions of what has none": (
         lambda: interop.to_torch(both(rnnjax.linear(2)), drawn(both(rnnjax.linear(2)))),
         "PyTorch has one place, ..*, for two cells of",
@@ -140,7 +170,13 @@ REFUSED = {
     ),
     "keras, projection": (lambda: interop.to_keras(PROJECTED, ()), "no projection"),
     "flax, reset before": (lambda: interop.to_flax(BEFORE, ()), "after the product"),
-    "flax, mgu": (lambda: interop.to_flax(rnnjax.mgu(H), ()), "resets after the product"),
+    "flax, mgu": (lambda: interop.to_flax(rnnjax.mgu(H), ()), r"where mgu has U \(f h\) and h'"),
+    "flax, mgu that resets": (
+        lambda: interop.from_flax(
+            UGRNN, {**interop.to_flax(UGRNN, drawn(UGRNN)), "hn": {"kernel": 0, "bias": 0}}
+        ),
+        "have hn/bias, for which ugrnn",
+    ),
     "nnx, b_n": (lambda: NNX_TO(GRU, drawn(GRU)), "no place for the candidate's recurrent bias"),
     "flax, api": (lambda: interop.to_flax(LSTM, (), api="linnen"), "must be one of linen, nnx"),
     "haiku, reset after": (lambda: interop.to_haiku(GRU, drawn(GRU)), "before the product"),
@@ -184,6 +220,16 @@ def test_a_cell_of_torch_is_the_first_layer():
         interop.from_torch(LSTM, {**STATE, "weight_ih": STATE["weight_ih_l0"]})
     with pytest.raises(ValueError, match="lack weight_ih_l1"):
         interop.from_torch(serial(LSTM, LSTM), {k[:-3]: w for k, w in STATE.items()})
+
+
+def test_parameters_of_another_cell_are_not_written():
+    for model, params, error, message in [
+        (LSTM, drawn(GRU), TypeError, r"of lstm\(4\) must be LSTMParams, got GRUParams"),
+        (LSTM, drawn(rnnjax.lstm(5)), ValueError, r"weight_ih_l0 is \[20, 3\], expected \[16"),
+        (STATE, drawn(LSTM), TypeError, "model must be a Cell or a Layer, got dict"),
+    ]:
+        with pytest.raises(error, match=message):
+            interop.to_torch(model, params)
 
 
 def test_integers_are_refused():

@@ -13,12 +13,14 @@ from rnnjax import interop
 
 from .common import (
     BEFORE,
+    CONV,
     GRU,
     LENGTHS,
     LSTM,
     REAL,
     RELU,
     TANH,
+    UGRNN,
     B,
     D,
     H,
@@ -217,6 +219,21 @@ def test_linen_sequential():
         return jnp.swapaxes(module.apply({"params": tree}, jnp.swapaxes(xs, 0, 1)), 0, 1)
 
     compare(model, run, functools.partial(interop.to_flax, model))
+
+
+def test_linen_conv_lstm_and_mgu():
+    nn = pytest.importorskip("flax.linen", reason="Flax is not installed")
+    unit = functools.partial(nn.MGUCell, H, reset_gate=False, param_dtype=float)
+    over_space = nn.RNN(nn.ConvLSTMCell(2, (3, 2), param_dtype=float))
+    for model, layer in [
+        (rnnjax.recurrent(CONV), over_space),
+        (both(UGRNN), nn.Bidirectional(nn.RNN(unit()), nn.RNN(unit()))),
+    ]:
+
+        def run(tree, xs, layer=layer):
+            return jnp.swapaxes(layer.apply({"params": tree}, jnp.swapaxes(xs, 0, 1)), 0, 1)
+
+        compare(model, run, functools.partial(interop.to_flax, model))
 
 
 @pytest.mark.parametrize("name", ["LSTM", slow("Simple")])

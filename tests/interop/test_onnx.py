@@ -1,6 +1,6 @@
 """Models of ours in onnxruntime, and models of PyTorch's exporter here."""
 
-import io
+import functools
 
 import jax
 import numpy as np
@@ -76,6 +76,19 @@ def test_states_go_in_and_out():
     assert_close(got["ys"], np.asarray(want))
     last = rnnjax.LSTMState(got["h0_last"][0], got["c0_last"][0]), got["h1_last"][0]
     assert_close(last, jax.tree.map(np.asarray, want_state))
+
+
+def test_a_row_of_no_steps():
+    """Its outputs are zeros; so is its last state in onnxruntime, which is ours as it was given."""
+    params, xs = drawn(GRU, np.float32), inputs(GRU, np.float32)
+    h = np.ones((B, H), np.float32)
+    lengths = np.array([T, 0, 2], np.int32)
+    proto = interop.to_onnx(GRU, params, states=True)
+    got = served(proto, xs=xs, lengths=lengths, h0=h[None])
+    last, ys = rnnjax.unroll(GRU, params, h, xs, lengths=lengths)
+    assert_close(got["ys"], np.asarray(ys))
+    assert_close(got["h0_last"][0], np.where(lengths[:, None] > 0, last, 0))
+    np.testing.assert_array_equal(last[1], h[1])
 
 
 def drawn_state(model, params):
@@ -166,6 +179,93 @@ def test_normalised_over_other_axes():
                 interop.from_onnx(rnnjax.layer_norm(epsilon=1e-5), proto)
 
 
+def test_symbols_by_another_axis():
+    table = np.zeros((7, D), np.float32)
+    for axis in (0, 1):
+        proto = graph_of([helper.make_node("Gather", ["w", "xs"], ["ys"], axis=axis)], w=table)
+        if axis == 0:
+            assert interop.from_onnx(rnnjax.embed(7, D), proto).table.shape == (7, D)
+        else:
+            with pytest.raises(ValueError, match="axis=1, but embed"):
+                interop.from_onnx(rnnjax.embed(7, D), proto)
+
+
+LINEAR = ("MatMul", "w", {})
+INTEGERS, HALF = onnx.TensorProto.INT64, onnx.TensorProto.FLOAT16
+TO_ROWS = ("Transpose", None, {"perm": [1, 0, 2]})
+MOVED = {  # between a recurrent operator and the next one or a product
+    "axes": ([("Transpose", None, {"perm": [0, 2, 1]}), LINEAR], "before the MatMul .* features"),
+    "steps and rows": ([TO_ROWS, "again"], "before the GRU of .* steps and rows have changed"),
+    "there and back": ([TO_ROWS, LINEAR, TO_ROWS, "again"], None),
+    "integers": ([("Cast", None, {"to": INTEGERS})], "a Cast .* makes integers of what was"),
+    "half": ([("Cast", None, {"to": HALF}), LINEAR], None),
+    "to one row": ([("Reshape", "one", {}), "again"], "before the GRU of .* steps and rows"),
+    "scrambled": (
+        [("Reshape", "mix", {}), ("Transpose", None, {"perm": [0, 2, 1]}), LINEAR],
+        "features have",
+    ),
+    "of the same shape": ([("Reshape", "same", {}), LINEAR], None),
+    "of no shape": ([("Reshape", "wrong", {}), LINEAR], "before the MatMul .* fits no data"),
+    "in training": ([("Dropout", "ratio on", {}), LINEAR], "Dropout .* is in training"),
+    "in evaluation": ([("Dropout", "ratio off", {}), LINEAR], None),
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_what_moves_numbers(name):
+    moves, message = MOVED[name]
+    rng = np.random.default_rng(0)
+    arrays = {"W": (1, 3 * H, D), "V": (1, 3 * H, H), "R": (1, 3 * H, H), "w": (H, H)}
+    arrays = {n: rng.normal(0, 1, shape).astype(np.float32) for n, shape in arrays.items()}
+    shapes = {"one": [1, -1, H], "mix": [T, H, B], "same": [0, 0, -1]}
+    arrays |= {n: np.array(s) for n, s in {**shapes, "wrong": [T, 2, H]}.items()}
+    arrays |= {"ratio": np.float32(0.5), "on": np.array(True), "off": np.array(False)}
+    gru = functools.partial(helper.make_node, "GRU", linear_before_reset=1, hidden_size=H)
+    squeeze = functools.partial(helper.make_node, "Squeeze")
+    arrays["axis"] = np.array([1])
+    nodes = [gru(["xs", "W", "R"], ["y"]), squeeze(["y", "axis"], ["0"])]
+    for k, move in enumerate(moves):
+        here, there = str(k), str(k + 1) if k + 1 < len(moves) else "ys"
+        if move == "again":
+            nodes.append(gru([here, "V", "R"], [f"y{k}"]))
+            nodes.append(squeeze([f"y{k}", "axis"], [there]))
+        else:
+            operator, others, attributes = move
+            others = (others or "").split()
+            nodes.append(helper.make_node(operator, [here, *others], [there], **attributes))
+    parts = [GRU if m == "again" else rnnjax.linear(H) for m in moves if m in ("again", LINEAR)]
+    proto, model = graph_of(nodes, **arrays), rnnjax.stack(GRU, *parts)
+    for size in (T, B, D):
+        proto.graph.input[0].type.tensor_type.shape.dim.add().dim_value = size
+    if message is None:
+        assert len(interop.from_onnx(model, proto)) == len(parts) + 1
+    else:
+        with pytest.raises(ValueError, match=message):
+            interop.from_onnx(model, proto)
+
+
+def test_a_last_state_goes_on():
+    proto = operator("LSTM")
+    node, value = proto.graph.node[0], helper.make_tensor_value_info
+    node.output.extend(["h", "c"])
+    for name, model in [("h", LSTM), ("c", None)]:
+        del proto.graph.output[:]
+        proto.graph.output.append(value(name, onnx.TensorProto.FLOAT, None))
+        if model:
+            assert interop.from_onnx(model, proto).w_x.shape == (D, 4 * H)
+        else:
+            with pytest.raises(ValueError, match="goes on with the c of an LSTM"):
+                interop.from_onnx(LSTM, proto)
+
+
+def test_lengths_of_its_own():
+    proto = operator("LSTM")
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.full(B, T, np.int32), "n"))
+    proto.graph.node[0].input.append("n")
+    with pytest.raises(ValueError, match="the LSTM of the ONNX model has lengths of its own"):
+        interop.from_onnx(LSTM, proto)
+
+
 @pytest.mark.parametrize("repeated", [False, True])
 def test_a_state_of_its_own(repeated):
     proto = operator("LSTM")
@@ -253,15 +353,18 @@ def test_other_operators_are_refused():
 
 
 @pytest.mark.filterwarnings("ignore")  # it warns of itself
-def test_what_pytorch_exports():
+@pytest.mark.parametrize("way", ["traced", "dynamo", "dynamo, of any size"])
+def test_what_pytorch_exports(way, tmp_path):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    if way != "traced":
+        pytest.importorskip("onnxscript", reason="onnxscript is not installed (extra: torch)")
 
     class Model(torch.nn.Module):
         def __init__(self):
             super().__init__()
             self.embed = torch.nn.Embedding(7, D)
-            self.low = torch.nn.LSTM(D, H, num_layers=2, bidirectional=True)
-            self.high = torch.nn.GRU(2 * H, H)
+            self.low = torch.nn.LSTM(D, H, num_layers=2, bidirectional=True, batch_first=True)
+            self.high = torch.nn.GRU(2 * H, H, batch_first=True)
             self.readout = torch.nn.Linear(H, 5)
 
         def forward(self, tokens):
@@ -270,8 +373,9 @@ def test_what_pytorch_exports():
     module, model = Model().eval(), serial(
         rnnjax.embed(7, D), both(LSTM), both(LSTM), GRU, rnnjax.linear(5)
     )  # fmt: skip
-    tokens, file = inputs(model), io.BytesIO()
-    torch.onnx.export(module, (torch.tensor(tokens),), file, dynamo=False)
-    params = interop.from_onnx(model, onnx.load_from_string(file.getvalue()))
-    _, ys = model.apply(params, tokens)
-    assert_close(np.asarray(ys), module(torch.tensor(tokens)).detach().numpy())
+    tokens, path = torch.tensor(inputs(model).T), tmp_path / "model.onnx"
+    sizes = {0: torch.export.Dim("b"), 1: torch.export.Dim("t")} if "any" in way else None
+    how = {"dynamic_shapes": {"tokens": sizes}} if sizes else {}
+    torch.onnx.export(module, (tokens,), path, dynamo=way != "traced", verbose=False, **how)
+    _, ys = model.apply(interop.from_onnx(model, path), np.asarray(tokens), time_axis=1)
+    assert_close(np.asarray(ys), module(tokens).detach().numpy())
