@@ -76,7 +76,8 @@ def from_onnx(model: Cell | Layer, source: Any, *, reverse: bool = False) -> Par
     Raises:
       ValueError: the operators, their attributes or the shapes are not those of the model, such as
         another `linear_before_reset`, a `clip`, peepholes which the model has not, or an initial
-        state of its own that is not zeros.
+        state of its own that is not zeros; what stands between two operators exchanges steps, rows
+        or features.
 
     Example:
       >>> import numpy as np, rnnjax

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
 
-from rnnjax.interop._onnx_places import Places
+from rnnjax.interop._onnx_places import follow
 
 RECURRENT = {
     "RNN": {"activations": ["Tanh"]},
@@ -26,8 +27,7 @@ def found(source: Any) -> list[tuple[str, dict[str, Any], dict[str, np.ndarray]]
     model = onnx.load(os.fspath(source)) if isinstance(source, str | os.PathLike) else source
     constants, operators, products = _Constants(model), [], {}
     floats = {getattr(onnx.TensorProto, n) for n in ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")}
-    way, data = constants.way()
-    places = Places(constants, data)
+    (way, data), trail = constants.way(), []
     for node in way:
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         arrays: list[Any] = [
@@ -39,7 +39,7 @@ def found(source: Any) -> list[tuple[str, dict[str, Any], dict[str, np.ndarray]]
             w, r = arrays[1:3]
             sizes = w.shape[-1], len(r) * r.shape[-1]
             how = {"ways": len(r), "layout": attributes.get("layout", 0)}
-            places.through(node, node.input[0], sizes, **how)
+            trail.append(methodcaller("through", node, node.input[0], sizes, **how))
             if any(constants.starts(name) for name in node.input[5:7]):
                 raise ValueError(
                     f"the {node.op_type} of the ONNX model begins with a state of its own that is "
@@ -52,30 +52,39 @@ def found(source: Any) -> list[tuple[str, dict[str, Any], dict[str, np.ndarray]]
             bias = arrays[2] if len(arrays) > 2 else np.full(w.shape[-1], -0.0, w.dtype)
             operators.append(("MatMul", attributes, {"w": w, "b": bias}))
             products[node.output[0]] = operators[-1][2]
-            places.through(node, node.input[0], (len(w), w.shape[-1]))
+            trail.append(methodcaller("through", node, node.input[0], (len(w), w.shape[-1])))
         elif node.op_type == "Add" and product is not None and any(a is not None for a in arrays):
             product["b"] = product["b"] + next(array for array in arrays if array is not None)
-            places.kept(node, next(name for name in node.input if name in products))
+            trail.append(
+                methodcaller("kept", node, next(name for name in node.input if name in products))
+            )
         elif node.op_type == "LayerNormalization":
             own = {"scale": arrays[1], "offset": np.full_like(arrays[1], -0.0)}
             own |= {"offset": arrays[2]} if len(arrays) > 2 else {}
             attributes = {"epsilon": float(np.float32(1e-5)), "axis": -1, **attributes}
             operators.append((node.op_type, attributes, own))
-            places.through(node, node.input[0], (arrays[1].size, arrays[1].size))
+            trail.append(
+                methodcaller("through", node, node.input[0], (arrays[1].size, arrays[1].size))
+            )
         elif node.op_type == "Gather" and arrays[0] is not None and arrays[0].dtype.kind == "f":
             operators.append(("Gather", attributes, {"table": arrays[0]}))
-            places.through(node, node.input[1], (0, arrays[0].shape[-1]))
+            trail.append(methodcaller("through", node, node.input[1], (0, arrays[0].shape[-1])))
         elif node.op_type in ACTIVATIONS:
             operators.append((node.op_type, {}, {}))
-            places.kept(node, node.input[0])
+            trail.append(methodcaller("kept", node, node.input[0]))
         elif node.op_type == "Cast":
-            places.cast(node, node.input[0], floating=attributes["to"] in floats)
+            trail.append(
+                methodcaller("cast", node, node.input[0], floating=attributes["to"] in floats)
+            )
         elif node.op_type == "Dropout":
             if any(a is not None and a.dtype == bool and a for a in arrays[2:]):
                 raise ValueError("a Dropout of the ONNX model is in training: export it in eval()")
-            places.kept(node, node.input[0])
+            trail.append(methodcaller("kept", node, node.input[0]))
         elif node.op_type not in MOVES:
             raise ValueError(f"the operator {node.op_type} of the ONNX model has no counterpart")
+    shapes = [node.input[1] for node in way if node.op_type == "Reshape"]
+    traced = [int(n) for name in shapes if constants.known(name) for n in constants.value(name)]
+    follow(constants, data, trail, [n for n in traced if n > 1])
     return operators
 
 

@@ -8,22 +8,64 @@ before the next operator, and must arrive there as that takes them.
 from __future__ import annotations
 
 import copy
+import itertools
 import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 
-class Places:
-    """Follows the data of a graph from operator to operator.
+class _UnfitError(ValueError):
+    """What moves numbers cannot be applied to data of some sizes."""
+
+
+def follow(
+    values: Any, given: Any, trail: Iterable[Callable[[Places], None]], traced: Iterable[int]
+) -> None:
+    """Follows the data of a graph, of every size that it leaves open.
+
+    Exporters leave sizes open of which they wrote the traced ones elsewhere: where what moves
+    numbers does not fit others, these are tried.
 
     Args:
-      values: what computes an array by its name, from `arrays` of which it gets its own.
+      values: what computes an array by its name, from its `arrays`.
       given: the description of the data, an input of the graph.
+      trail: the steps from operator to operator.
+      traced: sizes that stand in the graph.
+
+    Raises:
+      ValueError: features, steps or rows change their places, or no size fits.
+    """
+    if given is None:
+        raise ValueError("the ONNX model computes from none of its inputs")
+    known = given.type.tensor_type.HasField("shape")
+    dims = given.type.tensor_type.shape.dim
+    names = [d.dim_param or k for k, d in enumerate(dims) if not d.dim_value] if known else "TB"
+    primes = [11, 13, 17, 19, 23][: len({*names})]
+    errors = []
+    for sizes in itertools.product(*((prime, *sorted({*traced})) for prime in primes)):
+        try:
+            places = Places(values, given, dict(zip(dict.fromkeys(names), sizes, strict=False)))
+            for step in trail:
+                step(places)
+            return
+        except _UnfitError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+class Places:
+    """Where every number of the data stands.
+
+    Args:
+      values: as in `follow`, with `arrays` of which it gets its own.
+      given: the description of the data.
+      sizes: of its axes, by their names or places, where it leaves them open.
     """
 
-    def __init__(self, values: Any, given: Any) -> None:
-        self.values, self.given = copy.copy(values), given
+    def __init__(self, values: Any, given: Any, sizes: dict[int | str, int]) -> None:
+        self.values, self.given, self.sizes = copy.copy(values), given, sizes
         self.values.arrays = dict(values.arrays)
         self.began, self.whole, self.rows = False, False, None
 
@@ -82,20 +124,14 @@ class Places:
 
     def _first(self, node: Any, data: str, takes: int) -> np.ndarray:
         """The places of what the first operator is given: how its input stands is its own."""
-        if self.given is None:
-            raise ValueError("the ONNX model computes from none of its inputs")
         if self.whole and takes:
             raise ValueError("a Cast of the ONNX model makes integers of its input")
         kind = self.given.type.tensor_type
-        if kind.HasField("shape"):
-            dims = [(d.dim_value, d.dim_param) for d in kind.shape.dim]
-        else:
-            dims = [(0, "T"), (0, "B")] + [(0, "")] * bool(takes)
-        names = [*dict.fromkeys(name or str(k) for k, (_, name) in enumerate(dims))]
-        shape = [
-            size or (takes if takes and k + 1 == len(dims) else 2 + names.index(name or str(k)))
-            for k, (size, name) in enumerate(dims)
-        ]
+        shape = [d.dim_value or self.sizes[d.dim_param or k] for k, d in enumerate(kind.shape.dim)]
+        if not kind.HasField("shape"):
+            shape = [*self.sizes.values()] + [takes] * bool(takes)
+        elif takes and not kind.shape.dim[-1].dim_value:
+            shape[-1] = takes
         self.values.arrays[self.given.name] = np.zeros(shape, np.int64)
         shape = self._value(node, data).shape
         shape = shape[:-1] if takes else shape
@@ -105,7 +141,7 @@ class Places:
         try:
             return self.values.value(data)
         except Exception as error:
-            raise ValueError(
+            raise _UnfitError(
                 f"what stands before the {node.op_type} of the ONNX model fits no data of the "
                 f"shapes that it says: {error}"
             ) from error

@@ -78,6 +78,23 @@ def test_states_go_in_and_out():
     assert_close(last, jax.tree.map(np.asarray, want_state))
 
 
+def test_states_of_both_directions_with_lengths():
+    model = serial(both(LSTM), both(GRU))
+    params, xs = drawn(model, np.float32), inputs(model, np.float32)
+    rng, like = np.random.default_rng(5), jax.eval_shape(model.apply, params, xs)[0]
+    state = jax.tree.map(lambda a: rng.normal(0, 1, a.shape).astype(np.float32), like)
+    want_state, want = model.apply(params, xs, state=state, lengths=LENGTHS)
+    proto = interop.to_onnx(model, params, states=True)
+
+    def named(state):
+        low, high = (np.stack([*ways]) for ways in (map(np.stack, state[0]), state[1]))
+        return dict(zip(("h0", "c0", "h1"), (*np.swapaxes(low, 0, 1), high), strict=True))
+
+    got = served(proto, xs=xs, lengths=LENGTHS.astype(np.int32), **named(state))
+    last = {f"{name}_last": array for name, array in named(want_state).items()}
+    assert_close(got, {"ys": np.asarray(want), **last})
+
+
 def test_a_row_of_no_steps():
     """Its outputs are zeros; so is its last state in onnxruntime, which is ours as it was given."""
     params, xs = drawn(GRU, np.float32), inputs(GRU, np.float32)
@@ -211,13 +228,12 @@ MOVED = {  # between a recurrent operator and the next one or a product
 }
 
 
-@pytest.mark.parametrize("name", MOVED)
-def test_what_moves_numbers(name):
-    moves, message = MOVED[name]
+def moving(moves, sizes):
+    """Operators with moves between them, and the model that they are."""
     rng = np.random.default_rng(0)
     arrays = {"W": (1, 3 * H, D), "V": (1, 3 * H, H), "R": (1, 3 * H, H), "w": (H, H)}
     arrays = {n: rng.normal(0, 1, shape).astype(np.float32) for n, shape in arrays.items()}
-    shapes = {"one": [1, -1, H], "mix": [T, H, B], "same": [0, 0, -1]}
+    shapes = {"one": [1, -1, H], "mix": [T, H, B], "same": [0, 0, -1], "traced": [T, -1, H]}
     arrays |= {n: np.array(s) for n, s in {**shapes, "wrong": [T, 2, H]}.items()}
     arrays |= {"ratio": np.float32(0.5), "on": np.array(True), "off": np.array(False)}
     gru = functools.partial(helper.make_node, "GRU", linear_before_reset=1, hidden_size=H)
@@ -234,13 +250,31 @@ def test_what_moves_numbers(name):
             others = (others or "").split()
             nodes.append(helper.make_node(operator, [here, *others], [there], **attributes))
     parts = [GRU if m == "again" else rnnjax.linear(H) for m in moves if m in ("again", LINEAR)]
-    proto, model = graph_of(nodes, **arrays), rnnjax.stack(GRU, *parts)
-    for size in (T, B, D):
-        proto.graph.input[0].type.tensor_type.shape.dim.add().dim_value = size
+    proto = graph_of(nodes, **arrays)
+    proto.graph.input[0].CopyFrom(
+        helper.make_tensor_value_info("xs", onnx.TensorProto.FLOAT, sizes)
+    )
+    return proto, rnnjax.stack(GRU, *parts)
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_what_moves_numbers(name):
+    moves, message = MOVED[name]
+    proto, model = moving(moves, [T, B, D])
     if message is None:
-        assert len(interop.from_onnx(model, proto)) == len(parts) + 1
+        assert len(interop.from_onnx(model, proto)) == len(model.init(jax.random.key(0), D))
     else:
         with pytest.raises(ValueError, match=message):
+            interop.from_onnx(model, proto)
+
+
+def test_a_size_that_was_traced():
+    """PyTorch's exporter calls steps open and writes how many there were into a Reshape."""
+    for sizes in (["t", "b", D], [None, None, D], ["t", "b", "d"]):
+        proto, model = moving([("Reshape", "traced", {}), LINEAR], sizes)
+        assert len(interop.from_onnx(model, proto)) == 2
+        proto, model = moving([("Reshape", "one", {}), "again"], sizes)
+        with pytest.raises(ValueError, match=r"before the GRU of .* steps and rows"):
             interop.from_onnx(model, proto)
 
 
@@ -353,7 +387,9 @@ def test_other_operators_are_refused():
 
 
 @pytest.mark.filterwarnings("ignore")  # it warns of itself
-@pytest.mark.parametrize("way", ["traced", "dynamo", "dynamo, of any size"])
+@pytest.mark.parametrize(
+    "way", ["traced", "dynamo, of any size", pytest.param("dynamo", marks=pytest.mark.slow)]
+)
 def test_what_pytorch_exports(way, tmp_path):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     if way != "traced":
