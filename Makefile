@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 # Byte code is written when a file is first imported, so pip need not compile all there is.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install train test slow check mutation docs clean
+.PHONY: install train test slow check mutation docs notebooks clean
 
 train: $(VENV)/train.installed
 	$(BIN)/rnnjax train $(ARGS)
@@ -43,6 +43,10 @@ check: install
 # Plants known faults in a copy of the package: each must make a test fail.
 mutation: install
 	$(BIN)/python tests/mutation.py $(ARGS)
+
+# Executes the notebooks and writes them with what they showed.
+notebooks: install
+	$(BIN)/python notebooks/execute.py $(ARGS)
 
 docs: install
 	$(BIN)/python docs/make_api.py
