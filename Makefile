@@ -48,12 +48,14 @@ mutation: install
 notebooks: install
 	$(BIN)/python notebooks/execute.py $(ARGS)
 
+# Writes the pages that come from code, and the site with them into site/.
 docs: install
 	$(BIN)/python docs/make_api.py
 	$(BIN)/python docs/make_cells.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf .venv .venv-* .jax_cache .hypothesis .pytest_cache .ruff_cache
+	rm -rf site .venv .venv-* .jax_cache .hypothesis .pytest_cache .ruff_cache
 
 $(VENV)/bin/python:
 	$(INTERPRETER) -m venv $(VENV)

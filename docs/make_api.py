@@ -13,6 +13,7 @@ import rnnjax.tasks.language_model
 import rnnjax.testing
 import rnnjax.train
 from rnnjax._fields import FIELDS
+from rnnjax.interop import equinox, haiku, linen, nnx
 
 # Values, which cannot have docstrings.
 VALUES = {
@@ -45,22 +46,33 @@ GROUPS = {
     "Initializers": lambda name, value: value.__module__ == "rnnjax.initializers",
 }
 
+MODULES = [
+    rnnjax.host,
+    rnnjax.attention,
+    rnnjax.ctc,
+    rnnjax.decoding,
+    rnnjax.testing,
+    rnnjax.diagnostics,
+    rnnjax.interop,
+    linen,
+    nnx,
+    haiku,
+    equinox,
+    rnnjax.train,
+    rnnjax.tasks,
+    rnnjax.tasks.language_model,
+]
+
 
 def public(module: ModuleType) -> dict[str, object]:
-    """The public names of a module that are not modules themselves."""
+    """The public names that a module, or one below it, defines; a task's may be shared by tasks."""
+    own = module.__name__, "rnnjax.tasks._"
     return {
         name: value
         for name, value in sorted(vars(module).items(), key=lambda item: item[0].lower())
-        if not name.startswith("_") and not inspect.ismodule(value)
-    }
-
-
-def defined(module: ModuleType) -> dict[str, object]:
-    """The public classes and functions which a module of one file defines."""
-    return {
-        name: value
-        for name, value in public(module).items()
-        if getattr(value, "__module__", None) == module.__name__
+        if not name.startswith("_")
+        and not inspect.ismodule(value)
+        and (name in VALUES or getattr(value, "__module__", "").startswith(own))
     }
 
 
@@ -95,6 +107,28 @@ def tasks() -> list[str]:
     return [*rows, ""]
 
 
+def areas() -> dict[str, dict[str, object]]:
+    """The public names: those of the package's top by what they are for, others by module."""
+    found, left = {}, public(rnnjax)
+    for group, belongs in GROUPS.items():
+        found[group] = {name: value for name, value in left.items() if belongs(name, value)}
+        left = {name: value for name, value in left.items() if name not in found[group]}
+    if left:
+        raise SystemExit(f"no group for {', '.join(left)}: add one to GROUPS")
+    for module in MODULES:  # without what the top has, too
+        found[module.__name__] = {
+            name: value
+            for name, value in public(module).items()
+            if getattr(rnnjax, name, None) is not value
+        }
+    return found
+
+
+def path_of(area: str, name: str) -> str:
+    """What to import to have a name of an area."""
+    return f"{area if area.startswith('rnnjax') else 'rnnjax'}.{name}"
+
+
 def render() -> str:
     """The whole page."""
     lines = [
@@ -104,34 +138,16 @@ def render() -> str:
         "examples: `help(rnnjax.lstm)`. Units of losses are nats unless a name says bits.",
         "",
     ]
-    left = public(rnnjax)
-    for group, belongs in GROUPS.items():
-        names = {name: value for name, value in left.items() if belongs(name, value)}
-        left = {name: value for name, value in left.items() if name not in names}
-        lines += [f"## {group}", "", *table(names)]
-    if left:
-        raise SystemExit(f"no group for {', '.join(left)}: add one to GROUPS")
-    lines += ["## Parameter fields", "", *fields()]
-    lines += ["## rnnjax.host", "", *table(defined(rnnjax.host))]
-    read = {n: value for n, value in public(rnnjax.attention).items() if not hasattr(rnnjax, n)}
-    lines += ["## rnnjax.attention", "", *table(read)]
-    lines += ["## rnnjax.ctc", "", *table(defined(rnnjax.ctc))]
-    lines += ["## rnnjax.decoding", "", *table(defined(rnnjax.decoding))]
-    kit = {name: value for name, value in public(rnnjax.testing).items() if name != "LAWS"}
-    lines += ["## rnnjax.testing", "", *table(kit)]
-    lines += ["## rnnjax.diagnostics", "", *table(public(rnnjax.diagnostics))]
-    lines += ["## rnnjax.interop", "", *table(public(rnnjax.interop))]
-    lines += ["`rnnjax.interop.linen`, `nnx`, `haiku` and `equinox`: `RNN`, a model of ours as a"]
-    lines += ["module there, and `cell`, a cell of theirs as one of ours.", ""]
-    lines += ["## rnnjax.train", "", *table(public(rnnjax.train))]
-    lines += [
-        "## rnnjax.tasks",
-        "",
-        "`rnnjax train NAME`; how one is written is in the docstring of",
-    ]
-    lines += ["`rnnjax.tasks`.", "", *tasks()]
-    text = public(rnnjax.tasks.language_model)
-    lines += ["## rnnjax.tasks.language_model", "", *table(text)]
+    for area, names in areas().items():
+        lines += [f"## {area}", "", *table(names)]
+        if area == "Initializers":
+            lines += ["## Parameter fields", "", *fields()]
+        elif area == "rnnjax.tasks":
+            lines += [
+                "`rnnjax train NAME`; how one is written is in the docstring of the module.",
+                "",
+            ]
+            lines += tasks()
     return "\n".join(lines)
 
 

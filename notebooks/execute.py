@@ -27,6 +27,7 @@ def executed(path: pathlib.Path) -> NotebookNode:
     NotebookClient(
         notebook,
         resources={"metadata": {"path": str(path.parent)}},
+        coalesce_streams=True,
         record_timing=False,
         extra_arguments=["--IPKernelApp.log_level=ERROR"],
     ).execute()

@@ -1,4 +1,4 @@
-"""The pages of docs/ are what `make docs` writes, and README's plan what `rnnjax plan` prints."""
+"""The pages of docs/ are what `make docs` writes, and their plan what `rnnjax plan` prints."""
 
 import pytest
 from scripts import ROOT, script
@@ -12,6 +12,6 @@ def test_page_is_current(page):
     assert text == script(f"docs/make_{page}.py").render(), "run `make docs`"
 
 
-def test_readme_shows_the_plan(capsys):
+def test_the_compiler_shows_the_plan(capsys):
     cli.main(["plan", "--cell", "lstm", "--hidden-size", "256", "--layers", "2"])
-    assert capsys.readouterr().out in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert capsys.readouterr().out in (ROOT / "docs" / "compiler.md").read_text(encoding="utf-8")
