@@ -2,15 +2,15 @@
 
 import importlib
 import inspect
-import pathlib
 import re
 import types
 
 import pytest
+from scripts import ROOT, script
 
 import rnnjax
 
-API = pathlib.Path(__file__).parent.parent / "docs" / "api.md"
+API = ROOT / "docs" / "api.md"
 NAMES = sorted(
     name
     for name, value in vars(rnnjax).items()
@@ -57,6 +57,27 @@ def test_every_field_is_documented(name):
 @each
 def test_listed_in_the_api_page(name):
     assert f"`{name}`" in API.read_text(encoding="utf-8")
+
+
+def running_code():
+    """The words of all code that the tests run for readers: docstrings, pages, notebooks."""
+    for path in (ROOT / "rnnjax").rglob("*.py"):
+        yield from re.findall(r"^ *(?:>>>|\.\.\.) (.*)$", path.read_text("utf-8"), re.MULTILINE)
+    for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
+        yield from re.findall(r"^```python\n(.*?)^```$", path.read_text("utf-8"), re.M | re.DOTALL)
+    for path in ROOT.glob("notebooks/[0-9]*.py"):
+        yield path.read_text("utf-8")
+
+
+def test_every_public_name_has_a_running_example():
+    areas = script("docs/make_api.py").areas().values()
+    docs = [(n, v, inspect.getdoc(v) or "") for names in areas for n, v in names.items()]
+    used = set(re.findall(r"\w+", "\n".join(running_code())))
+    used |= {n for n, _, doc in docs if ">>> " in doc}
+    # What a function makes or raises is seen where that function is.
+    made = set(re.findall(r"\w+", "\n".join(doc for n, _, doc in docs if n in used)))
+    lacking = [n for n, v, _ in docs if n not in used and (inspect.isroutine(v) or n not in made)]
+    assert not lacking, f"no example runs {', '.join(lacking)}"
 
 
 def test_what_moved_says_where_it_is():

@@ -26,7 +26,7 @@ def plan(step: Step, params: Any, state: Any, xs: Any, **options: Any) -> Plan:
       **options: As for `scan`.
 
     Returns:
-      The plan as data; `str(plan)` is a table.
+      A `Plan`, data; `str(plan)` is a table.
 
     Raises:
       ValueError, TypeError: As for `scan`.

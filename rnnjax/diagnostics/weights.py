@@ -38,8 +38,8 @@ def recurrent_norms(cell: Cell, params: Params) -> dict[str, RecurrentNorms]:
       params: its parameters.
 
     Returns:
-      By path, with the gate's place where several lie beside each other: "w_h[0]" for the first
-      gate of an LSTM, i. Weights of units on themselves alone are diagonal matrices.
+      `RecurrentNorms` by path, with the gate's place where several lie beside each other: "w_h[0]"
+      for the first gate of an LSTM, i. Weights of units on themselves alone are diagonal matrices.
 
     Raises:
       ValueError: the cell names no recurrent fields, or one that its parameters lack.

@@ -97,7 +97,7 @@ def check_cell(
       skip: names of laws that are not meant to hold.
 
     Returns:
-      A `Report`: the laws, their outcomes and times.
+      A `Report`: an `Outcome` for each `Law`, with its time.
 
     Raises:
       AssertionError: a law is broken: the message names the cell, the law, the leaf, the step t and

@@ -61,10 +61,12 @@ def cross_entropy(
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from rnnjax.train import bits_per_token, cross_entropy
-      >>> loss = cross_entropy(jnp.zeros((3, 2, 4)), jnp.zeros((3, 2), int))
-      >>> float(bits_per_token(loss.mean))
+      >>> from rnnjax.train import bits_per_token, cross_entropy, token_nats
+      >>> logits, targets = jnp.zeros((3, 2, 4)), jnp.zeros((3, 2), int)
+      >>> float(bits_per_token(cross_entropy(logits, targets).mean))
       2.0
+      >>> token_nats(logits, targets).shape
+      (3, 2)
 
     Reference:
       For the smoothing: Szegedy et al., Rethinking the Inception Architecture for Computer Vision,

@@ -59,9 +59,11 @@ def placement(batch_size: int) -> Placement:
       A `Placement`; of Nones when there is one device, or B is no multiple of their number.
 
     Example:
-      >>> from rnnjax.train import placement
+      >>> from rnnjax.train import placed, placement
       >>> placement(1).rows is None
       True
+      >>> placed({"w": 1.0}, placement(1).whole)
+      {'w': 1.0}
     """
     devices = jax.device_count()
     if devices == 1 or batch_size % devices:

@@ -132,13 +132,14 @@ def make_train_step(
 
     Example:
       >>> import jax, jax.numpy as jnp, optax
-      >>> from rnnjax.train import init_train_state, make_train_step
+      >>> from rnnjax.train import check_finite, init_train_state, make_train_step
       >>> def loss(w, carried, batch, key):
       ...     return jnp.square(w - batch).mean(), (carried, {})
       >>> state = init_train_state(jnp.zeros(()), optax.sgd(0.5), jax.random.key(0))
       >>> state, metrics = make_train_step(loss, optax.sgd(0.5))(state, jnp.ones(3))
       >>> float(metrics.loss), float(state.params)
       (1.0, 1.0)
+      >>> check_finite(state)  # no step was skipped, or this raised
 
     Reference:
       Williams & Peng, An Efficient Gradient-Based Algorithm for On-Line Training of Recurrent
