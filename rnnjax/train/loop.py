@@ -253,10 +253,7 @@ class _Display:
     ):
         self.steps, self.clip_norm, self.per_step, self.unit = steps, clip_norm, per_step, unit
         self.callbacks = callbacks
-        if Console().is_jupyter:  # plain lines: there, each that rich prints is an output to itself
-            self.console = Console(file=sys.stdout, force_jupyter=False, force_terminal=False)
-        else:
-            self.console = Console(file=lenient(sys.stderr))
+        self.console = Console(file=lenient(sys.stderr))
         self.progress = Progress(
             TextColumn("step {task.completed}/{task.total}"),
             BarColumn(),
