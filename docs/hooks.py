@@ -92,9 +92,11 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     return markdown.replace(".ipynb)", ".md)")
 
 
-def on_page_content(html: str, **_: object) -> str:
+def on_page_content(html: str, page: Page, **_: object) -> str:
     """Names of code become links, and LaTeX becomes MathML, which needs no script."""
     known = names()
+    for item in (link for top in page.toc for link in (top, *top.children)):
+        item.title = re.sub(r"\\[()]", "", item.title)
 
     def linked(match: re.Match[str]) -> str:
         path = known.get(match[2] or "")
