@@ -1,4 +1,4 @@
-"""Side-by-side timing: interleaved rounds, one process per contender, paired ratios.
+"""Side-by-side timing: interleaved rounds, contenders in processes of their own, paired ratios.
 
 Absolute times on a shared machine drift by a factor of two; what is compared here is always
 measured within the same second or so. In each round every contender, in random order, makes a
@@ -9,7 +9,9 @@ paired ratio.
 
 from __future__ import annotations
 
+import collections
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -17,77 +19,132 @@ import pathlib
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 HERE = pathlib.Path(__file__).parent
-PACKAGES = ("jax", "jaxlib", "flax", "dm-haiku", "equinox", "keras", "torch", "numpy")
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "dm-haiku",
+    "equinox",
+    "keras",
+    "torch",
+    "onnxruntime",
+    "numpy",
+)
+# What would slow a contender down: how many threads it has and how they wait, which kernels its
+# libraries choose, what its compiler leaves out or has from another day.
+HANDICAPS = (
+    "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "NVPL_", "ONEDNN_", "DNNL_", "TORCH_",
+    "XLA_FLAGS", "JAX_DISABLE_", "JAX_COMPILATION_CACHE_", "JAX_PERSISTENT_CACHE_", "JAX_ENABLE_",
+)  # fmt: skip
 
 
 class Worker:
-    """A contender in its own process; see worker.py."""
+    """A process that holds contenders; see worker.py.
 
-    def __init__(self, job: Mapping[str, Any]):
+    Args:
+      env: more of its environment; what would be a handicap is taken from ours.
+    """
+
+    def __init__(self, env: Mapping[str, str] | None = None):
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (as long as the process)
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "worker.py"), json.dumps(job)],
+            [sys.executable, str(HERE / "worker.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self.errors,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)])},
+            env={**unhandicapped(os.environ), **(env or {})},
         )
-        self._facts = None
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What it said of itself; waits until it is ready to be timed."""
-        if self._facts is None:
-            self._facts = self._read()
-        return self._facts
+    def load(self, name: str, job: Mapping[str, Any]) -> None:
+        """Has it make a contender ready; `answer` says how that went, in the order of loads."""
+        self._tell({"load": name, "job": job})
 
-    def burst(self, mode: str, calls: int) -> list[float]:
-        """Seconds of each of some calls."""
-        self.process.stdin.write(f"{mode} {calls}\n")
-        self.process.stdin.flush()
-        return self._read()
+    def burst(self, name: str, mode: str, calls: int) -> list[float]:
+        """Figures of each of some calls: seconds, if the contender says nothing else."""
+        self._tell({"call": name, "mode": mode, "times": calls})
+        return self.answer()
+
+    def drop(self) -> None:
+        """Has it forget its contenders."""
+        self._tell({"drop": True})
+
+    def answer(self) -> Any:
+        """What it says next."""
+        line = self.process.stdout.readline()
+        if not line:
+            self.errors.seek(0)
+            raise RuntimeError(f"a process of contenders ended: {self.errors.read()[-2000:]}")
+        return json.loads(line)
 
     def close(self) -> None:
         """Ends the process."""
         self.process.stdin.close()
         self.process.wait()
+        self.process.stdout.close()
+        self.errors.close()
 
-    def _read(self) -> Any:
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.process.args} ended without an answer")
-        return json.loads(line)
+    def _tell(self, order: Mapping[str, Any]) -> None:
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+
+
+def unhandicapped(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment in which every contender has its own defaults."""
+    kept = {name: value for name, value in environment.items() if not name.startswith(HANDICAPS)}
+    path = [str(HERE.parent), str(HERE), *filter(None, [environment.get("PYTHONPATH")])]
+    # Processes that share a GPU each take what they need.
+    return {**kept, "PYTHONPATH": os.pathsep.join(path), "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+
+
+class Pool(dict):
+    """Processes by name and environment, each begun when it is first asked for.
+
+    They serve one case after the other, so that every library is imported once; `with` ends them.
+    """
+
+    def of(self, name: str, env: Mapping[str, str] | None = None) -> Worker:
+        """The process of that name."""
+        key = (name, *sorted((env or {}).items()))
+        return self[key] if key in self else self.setdefault(key, Worker(env))
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        while self:
+            self.popitem()[1].close()
+
+
+POOL = Pool()
+Burst = Callable[[int], list[float]]
 
 
 def measure(
-    workers: Mapping[str, Worker],
-    mode: str,
-    *,
-    rounds: int,
-    burst_seconds: float = 0.08,
-    seed: int = 0,
+    bursts: Mapping[str, Burst], *, rounds: int, burst_seconds: float = 0.04, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Seconds a call, [rounds] for each contender; entry r of all was measured in round r."""
-    rng, names = np.random.default_rng(seed), list(workers)
-    calls = {
-        name: max(1, round(burst_seconds / min(worker.burst(mode, 2))))
-        for name, worker in workers.items()
-    }
-    figures = {name: np.empty(rounds) for name in names}
+    """Figures a call, [rounds] for each contender; entry r of all was measured in round r.
+
+    A burst maps a number of calls to the figure of each.
+    """
+    rng, names = np.random.default_rng(seed), list(bursts)
+    calls = {name: max(1, round(burst_seconds / min(burst(2)))) for name, burst in bursts.items()}
+    figures = collections.defaultdict(lambda: np.empty(rounds))
     for r in range(rounds):
         for name in rng.permutation(names):
-            figures[name][r] = np.median(workers[name].burst(mode, calls[name]))
-    return figures
+            figures[str(name)][r] = np.median(bursts[name](calls[name]))
+    return {name: figures[name] for name in names}
 
 
 def paired_ratio(theirs: np.ndarray, ours: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """Median of their time over ours, and its 95 % bootstrap interval over rounds."""
+    """Median of their figures over ours, and its 95 % bootstrap interval over rounds."""
     ratios = theirs / ours
     rng = np.random.default_rng(seed)
     draws = np.median(rng.choice(ratios, (2000, len(ratios))), axis=1)
@@ -95,15 +152,22 @@ def paired_ratio(theirs: np.ndarray, ours: np.ndarray, seed: int = 0) -> tuple[f
     return float(np.median(ratios)), float(low), float(high)
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def machine() -> dict[str, Any]:
     """What a figure depends on: machine, versions, date."""
     cpu = next(
         (
             line.split(":", 1)[1].strip()
-            for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+            for line in _lines("/proc/cpuinfo")
             if line.startswith("model name")
         ),
-        platform.processor(),
+        platform.processor() or platform.machine(),
     )
     versions = {}
     for package in PACKAGES:
@@ -114,11 +178,31 @@ def machine() -> dict[str, Any]:
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "cpu": cpu,
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "load": os.getloadavg()[0],
         "python": platform.python_version(),
         "versions": versions,
     }
+
+
+def source() -> str:
+    """A short digest of the package's own files."""
+    files = sorted((HERE.parent / "rnnjax").rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+
+def accelerator() -> tuple[str, str]:
+    """JAX's backend and the kind of its devices; asked in another process, as it holds them."""
+    code = "import jax; print(jax.default_backend(), jax.devices()[0].device_kind, sep='\\n')"
+    told = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split("\n")
+    return told[0], told[1]
+
+
+def _lines(path: str) -> list[str]:
+    file = pathlib.Path(path)
+    return file.read_text().splitlines() if file.exists() else []
 
 
 def heading(title: str, about: Mapping[str, Any]) -> list[str]:

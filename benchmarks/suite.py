@@ -1,0 +1,275 @@
+"""What the parts of the benchmark suite share: their face, their rows, tables and pictures.
+
+A part is a module `bench_NAME.py` with the names of `Part`; `bench.py` finds it by its file. Its
+rows are JSON: whatever a table or a picture says can be read again from the file of results. Of all
+figures less is better.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import pathlib
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from timing import POOL, measure, paired_ratio
+
+HERE = pathlib.Path(__file__).parent
+SIZES = ("quick", "standard", "full")
+TOLERANCE = 1e-4
+Case = dict[str, Any]
+Row = dict[str, Any]
+Interval = tuple[float, float, float]
+
+
+class Options(NamedTuple):
+    """What the command line narrows a run to; None is all of it.
+
+    Attributes:
+      cells: names of cells.
+      peers: names of contenders beside rnnjax.
+      sizes: (T, B, D, H) each.
+      user: a cell of the user's, "module:cell"; it may be a `Cell`, or a function that makes one
+        from the number of units.
+    """
+
+    cells: tuple[str, ...] | None = None
+    peers: tuple[str, ...] | None = None
+    sizes: tuple[tuple[int, ...], ...] | None = None
+    user: str | None = None
+
+
+class Part(Protocol):
+    """A part of the suite.
+
+    Attributes:
+      TITLE: of its section.
+      ABOUT: what is measured, and how to read it.
+    """
+
+    TITLE: str
+    ABOUT: str
+
+    def cases(self, size: str, options: Options) -> list[Case]:
+        """What is measured, JSON that names all that defines it; `size` is one of `SIZES`."""
+        ...
+
+    def measure(self, case: Case) -> list[Row]:
+        """The rows of a case, one for each mode; `row` says what is in them."""
+        ...
+
+    def table(self, rows: list[Row]) -> str:
+        """Markdown."""
+        ...
+
+    def figure(self, rows: list[Row], axes: Any) -> None:
+        """Draws on matplotlib's axes."""
+        ...
+
+    def headlines(self, rows: list[Row]) -> list[str]:
+        """Sentences with ratio and interval: who is faster, and by how much."""
+        ...
+
+
+def parts() -> dict[str, Part]:
+    """All parts by name."""
+    names = sorted(file.stem.removeprefix("bench_") for file in HERE.glob("bench_*.py"))
+    return {name: importlib.import_module(f"bench_{name}") for name in names}
+
+
+def row(
+    case: Case,
+    mode: str,
+    figures: Mapping[str, Iterable[float]],
+    *,
+    unit: str = "s",
+    facts: Mapping[str, Any] | None = None,
+    absent: Mapping[str, str] | None = None,
+) -> Row:
+    """A row of results.
+
+    Args:
+      case: what was measured.
+      mode: "train" or "forward", as a rule.
+      figures: of each contender, one a round; entry r of all was measured in round r.
+      unit: of the figures.
+      facts: what else is known of each contender.
+      absent: why a contender has no figures.
+    """
+    kept = {name: [float(f"{f:.5g}") for f in values] for name, values in figures.items()}
+    return {
+        "case": case, "mode": mode, "unit": unit, "figures": kept,
+        "facts": dict(facts or {}), "absent": dict(absent or {}),
+    }  # fmt: skip
+
+
+def contest(
+    case: Case,
+    jobs: Mapping[str, Mapping[str, Any]],
+    modes: Sequence[str],
+    *,
+    rounds: int,
+    shown: Sequence[str] = (),
+) -> list[Row]:
+    """All contenders of a case made ready, compared and timed in interleaved rounds.
+
+    Args:
+      case: goes into the rows.
+      jobs: of each contender what worker.py makes it from. "process" is the name of its process,
+        by default the contender's own; "env" more of that process's environment.
+      modes: of the calls, a row each.
+      rounds: of each mode.
+      shown: contenders that are timed but compute something else, as a floor does.
+    """
+    facts, absent, results, bursts = {}, {}, {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        files = {name: f"{folder}/{i}.npz" for i, name in enumerate(jobs)}
+        workers = {n: POOL.of(job.get("process", n), job.get("env")) for n, job in jobs.items()}
+        for name, job in jobs.items():
+            workers[name].load(name, {**job, "results": files[name]})
+        for name, worker in workers.items():
+            told = worker.answer()
+            if "error" in told:
+                raise RuntimeError(f"{name} failed at {case}:\n{told['error']}")
+            if "absent" in told:
+                absent[name] = told["absent"]
+                continue
+            facts[name], bursts[name] = told["facts"], worker.burst
+            if name not in shown:
+                with np.load(files[name]) as arrays:
+                    results[name] = dict(arrays)
+    for name, (worst, reason) in disagreements(results).items():
+        facts[name]["disagreement"] = float(f"{worst:.2g}")
+        if reason:
+            absent[name] = f"refused: {reason}"
+            del bursts[name]
+    rows = []
+    for mode in modes:
+        ready = {n: _calling(burst, n, mode) for n, burst in bursts.items()}
+        figures = measure(ready, rounds=rounds)
+        rows.append(row(case, mode, figures, facts=facts, absent=absent))
+    for worker in {id(worker): worker for worker in workers.values()}.values():
+        worker.drop()
+    return rows
+
+
+def _calling(burst: Callable, name: str, mode: str) -> Callable[[int], list[float]]:
+    return lambda calls: burst(name, mode, calls)
+
+
+def disagreements(
+    results: Mapping[str, Mapping[str, np.ndarray]], tolerance: float = TOLERANCE
+) -> dict[str, tuple[float, str]]:
+    """How far each contender's arrays are from those of the first, and why it is refused.
+
+    The figure is the largest difference over the largest entry, or over 1; the reason is empty
+    where it is within the tolerance. A contender may lack arrays, but not all of them.
+    """
+    found = {}
+    for name, arrays in results.items():
+        if not found:
+            found[name], first, reference = (0.0, ""), name, arrays
+            continue
+        worst = {
+            what: float(np.abs(arrays[what] - want).max() / max(1.0, np.abs(want).max()))
+            if arrays[what].shape == want.shape
+            else math.inf
+            for what, want in reference.items()
+            if what in arrays
+        }
+        if not worst:
+            raise ValueError(f"{name} gives nothing to compare: {sorted(arrays)}")
+        # What is not a number is the worst of all.
+        what = max(worst, key=lambda what: math.inf if math.isnan(worst[what]) else worst[what])
+        wrong = not worst[what] <= tolerance
+        said = f"its {what} differs from that of {first} by {worst[what]:.1e}, of {tolerance:.0e}"
+        found[name] = worst[what], said if wrong else ""
+    return found
+
+
+def refusals(rows: Iterable[Row]) -> list[str]:
+    """Every contender that was refused, and why."""
+    return [
+        f"{describe(row['case'])}: {name} {reason}"
+        for row in rows
+        for name, reason in row["absent"].items()
+        if reason.startswith("refused")
+    ]
+
+
+def describe(case: Case) -> str:
+    """A case in a few words."""
+    return ", ".join(f"{key} {value}" for key, value in case.items())
+
+
+def against(row: Row, name: str, by: str) -> Interval:
+    """One contender's figure over another's, with its interval."""
+    figures = row["figures"]
+    return paired_ratio(np.array(figures[name]), np.array(figures[by]))
+
+
+def fastest(row: Row, rivals: Iterable[str], by: str) -> tuple[str, Interval] | None:
+    """The best of the rivals and its figure over that of `by`, or None where there is none."""
+    there = [name for name in rivals if name in row["figures"] and name != by]
+    if by not in row["figures"] or not there:
+        return None
+    return min(((n, against(row, n, by)) for n in there), key=lambda item: item[1][0])
+
+
+def geometric(ratios: Sequence[float]) -> float:
+    """The geometric mean."""
+    return float(np.exp(np.mean(np.log(ratios))))
+
+
+def shown(interval: Interval) -> str:
+    """A ratio with its interval."""
+    ratio, low, high = interval
+    return f"{ratio:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def verdict(ours: str, theirs: str, interval: Interval) -> str:
+    """Which of two is faster and by how much, from theirs over ours."""
+    ratio, low, high = interval
+    if low <= 1 <= high:
+        return f"{ours} and {theirs} are equally fast within the noise, {shown(interval)}"
+    if ratio > 1:
+        return f"{ours} is {shown(interval)} times as fast as {theirs}"
+    return f"{theirs} is {shown((1 / ratio, 1 / high, 1 / low))} times as fast as {ours}"
+
+
+def markdown(head: Sequence[str], lines: Iterable[Sequence[str]], words: int = 1) -> str:
+    """A table in Markdown; the first columns are words, the others numbers."""
+    rule = ["---"] * words + ["---:"] * (len(head) - words)
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, rule, *lines]) + "\n"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in a unit that suits them."""
+    for factor, unit in ((1e6, "µs"), (1e3, "ms")):
+        if seconds * factor < 1000:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def count(number: float) -> str:
+    """A count in thousands, millions or milliards."""
+    for factor, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= factor:
+            return f"{number / factor:.3g}{unit}"
+    return f"{number:.3g}"
+
+
+def bars(axes: Any, values: Mapping[str, Mapping[str, float]], label: str) -> None:
+    """Grouped horizontal bars on a logarithmic axis: {group: {series: value}}."""
+    series = list(dict.fromkeys(name for group in values.values() for name in group))
+    thick = 0.8 / max(1, len(series))
+    for i, name in enumerate(series):
+        there = [(g, group[name]) for g, group in enumerate(values.values()) if name in group]
+        places = [g + (i + 0.5) * thick - 0.4 for g, _ in there]
+        axes.barh(places, [value for _, value in there], thick, label=name)
+    axes.set(yticks=range(len(values)), yticklabels=list(values), xscale="log", xlabel=label)
+    axes.invert_yaxis()
+    axes.legend(fontsize="small", loc="best")
