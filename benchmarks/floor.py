@@ -2,9 +2,9 @@
 
     python benchmarks/floor.py
 
-`floor_peer` is the bound of one comparison, measured beside the contenders in the same rounds: the
-products that every implementation of a cell has to do, T dependent ones in a loop and the rest for
-all of time at once, and nothing else: no activation, no array kept.
+`floor_calls` are the bound of one comparison, measured beside the contenders in the same rounds:
+the products of a step and of its gradient, those in a loop that have to wait for each other and
+the rest for all of time at once, and nothing else: no activation, no array kept.
 """
 
 from __future__ import annotations
@@ -13,55 +13,171 @@ import ctypes
 import json
 import mmap
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from peers import GATES, Peer, Weights
+from peers import compiled, net_of
 from timing import machine
+from worker import Contender
+
+import rnnjax
+from rnnjax._compile._primitives import PRODUCTS
+from rnnjax._compile._rewrite import rewrite
+from rnnjax._compile._schedule import schedule
+from rnnjax._compile._trace import among, trace, type_of
 
 
-def floor_peer(kind: str, inputs: int, units: int) -> Peer:
-    """The products of a layer alone, forward and backward.
+class Product(NamedTuple):
+    """A product of one step.
 
-    The numbers mean nothing: it is timed, not compared.
+    Attributes:
+      kind: of its stage: "loop", "parallel" or "invariant".
+      apply: (left, right) -> the product.
+      operands: the shapes and dtypes of both.
+      varying: whether each changes over time; what does not is a weight.
     """
 
-    def pack(weights: Weights) -> Any:
-        return weights.w_x, weights.w_h
+    kind: str
+    apply: Callable[[Any, Any], Any]
+    operands: tuple[Any, Any]
+    varying: tuple[bool, bool]
 
-    @jax.custom_vjp
-    def run(params: Any, xs: Any) -> Any:
-        return forward(params, xs)[0]
+    @property
+    def looped(self) -> bool:
+        return self.kind == "loop"
 
-    def chain(length: int, first: Any, weight: Any, width: int) -> Any:
-        """`length` products, each of the one before; cut or repeated to the factor's width."""
 
-        def body(_: Any, factor: Any) -> Any:
-            made = factor @ weight
-            return jnp.tile(made, (1, -(-width // made.shape[1])))[:, :width]
+def products(cell: rnnjax.Cell, xs: Any) -> list[Product]:
+    """The products of a cell over xs [T, B, ...], each where `rnnjax.scan` would have it."""
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), xs)
+    batch = jax.tree.leaves(xs)[0].shape[1]
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), one))
+    state = jax.eval_shape(lambda params: cell.initial_state(params, (batch,)), params)
+    found = schedule(rewrite(trace(cell.step, params, state, xs, None, False, 1).program))
+    return [
+        Product(
+            stage.kind,
+            lambda a, b, eqn=eqn: eqn.primitive.bind(a, b, **eqn.params),
+            tuple(jax.ShapeDtypeStruct(type_of(v).shape, type_of(v).dtype) for v in eqn.invars),
+            tuple(among(v, found.varying) for v in eqn.invars),
+        )
+        for stage in found.stages
+        for eqn in stage.eqns
+        if eqn.primitive.name in PRODUCTS
+    ]
 
-        return jax.lax.fori_loop(0, length, body, first)
 
-    def forward(params: Any, xs: Any) -> Any:
-        w_x, w_h = params
-        zs = xs @ w_x
-        h = chain(xs.shape[0], zs[0, :, :units], w_h, units)
-        return zs[..., :units] + h, (params, xs, zs)
+def floor_calls(steps: Iterable[list[Product]], length: int) -> tuple[dict[str, Callable], Any]:
+    """Forward and training of nothing but products, and what both take; the numbers mean nothing.
 
-    def backward(kept: Any, d_ys: Any) -> Any:
-        (w_x, w_h), xs, d_zs = kept
-        width = GATES[kind] * units
-        d_h = chain(xs.shape[0], d_zs[0], w_h.T, width)
-        d_zs = d_zs + d_h
-        d_w_x = jnp.einsum("tbd,tbg->dg", xs, d_zs)
-        d_w_h = jnp.einsum("tbh,tbg->hg", d_ys, d_zs)
-        return (d_w_x, d_w_h), d_zs @ w_x.T
+    Args:
+      steps: the products of each step that runs over the sequence, one after the other.
+      length: T.
+    """
+    steps = [list(step) for step in steps]
+    # Nothing of it is known when it is compiled. It grows to infinity, which takes no longer.
+    args = [[_arrays(product, length) for product in step] for step in steps]
 
-    run.defvjp(forward, backward)
-    return Peer(pack, run)
+    def forward(args: Any) -> Any:
+        kept = []
+        for step, arrays in zip(steps, args, strict=True):
+            for product, (_, (a, b), _) in zip(step, arrays, strict=True):
+                if not product.looped:
+                    kept.append(_last(_at_once(product)(a, b)))
+            kept.append(_chain(step, arrays, length, lambda p, a, b: [p.apply(a, b)]))
+        return kept
+
+    def train(args: Any) -> Any:
+        kept = forward(args)
+        for step, arrays in zip(steps, args, strict=True):
+            kept.append(_chain(step, arrays, length, _waiting_gradients))
+            for product, (_, operands, d_out) in zip(step, arrays, strict=True):
+                gradients = jax.vjp(_at_once(product), *operands)[1](d_out)
+                for varies, gradient in zip(product.varying, gradients, strict=True):
+                    if not varies:  # after a loop, for all steps together
+                        kept.append(gradient)
+                    elif not product.looped:
+                        kept.append(_last(gradient))
+        return kept
+
+    return {"train": train, "forward": forward}, args
+
+
+def _arrays(product: Product, length: int) -> tuple[Any, Any, Any]:
+    """The operands of one step, those of all steps, and the gradient of the latter's product."""
+    over = product.kind != "invariant"
+    one = tuple(jnp.ones(o.shape, o.dtype) for o in product.operands)
+    all_ = tuple(
+        jnp.ones((length, *o.shape) if varies else o.shape, o.dtype)
+        for o, varies in zip(product.operands, product.varying, strict=True)
+    )
+    out = jax.eval_shape(product.apply, *one)
+    return one, all_, jnp.ones((length, *out.shape) if over else out.shape, out.dtype)
+
+
+def _at_once(product: Product) -> Callable[[Any, Any], Any]:
+    """The product for all steps."""
+    axes = tuple(0 if varies else None for varies in product.varying)
+    return jax.vmap(product.apply, axes) if any(product.varying) else product.apply
+
+
+def _chain(step: list[Product], arrays: Any, length: int, work: Callable[..., list]) -> Any:
+    """T times the work of the products in the loop, each of what it made the time before."""
+    looped = [(p, one) for p, (one, _, _) in zip(step, arrays, strict=True) if p.looped]
+    if not looped:
+        return []
+
+    def body(_: Any, factors: list[Any]) -> list[Any]:
+        found = []
+        for factor, (product, (left, right)) in zip(factors, looped, strict=True):
+            operands = (factor, right) if product.varying[0] else (left, factor)
+            found.append(sum(_filled(made, factor) for made in work(product, *operands)))
+        return found
+
+    start = [left if p.varying[0] else right for p, (left, right) in looped]
+    return jax.lax.fori_loop(0, length, body, start)
+
+
+def _waiting_gradients(product: Product, left: Any, right: Any) -> list[Any]:
+    """The gradients of a product that the step before waits for."""
+    out, pull = jax.vjp(product.apply, left, right)
+    gradients = pull(_filled(left if product.varying[0] else right, out))
+    return [g for g, varies in zip(gradients, product.varying, strict=True) if varies]
+
+
+def _filled(made: Any, like: Any) -> Any:
+    """An array of the shape and dtype of another, cut or repeated."""
+    flat = made.ravel() if jnp.iscomplexobj(like) else made.ravel().real
+    if flat.size < like.size:
+        flat = jnp.tile(flat, -(-like.size // flat.size))
+    return flat[: like.size].reshape(like.shape).astype(like.dtype)
+
+
+def _last(made: Any) -> Any:
+    """One entry of an array that is made whole."""
+    return jax.lax.optimization_barrier(made).ravel()[-1]
+
+
+def floor_contender(job: Mapping[str, Any]) -> Contender:
+    """The floor of a net of peers.py."""
+    net, batch = net_of(job)
+    steps = []
+    for layer in net.each:
+        xs = jax.ShapeDtypeStruct((*batch.xs.shape[:2], layer.inputs), jnp.float32)
+        found = products(getattr(rnnjax, net.kind)(net.units), xs)
+        steps += [found] * net.directions
+    return compiled_floor(steps, job["length"])
+
+
+def compiled_floor(steps: Iterable[list[Product]], length: int) -> Contender:
+    """The floor as a contender, which has nothing to compare."""
+    functions, args = floor_calls(steps, length)
+    made = {mode: compiled(function, args) for mode, function in functions.items()}
+    calls = {mode: call for mode, (call, _, _) in made.items()}
+    return Contender(calls, {mode: facts for mode, (_, _, facts) in made.items()}, {})
 
 
 def seconds(call: Callable[[], Any], rounds: int = 20) -> float:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from timing import POOL, measure, paired_ratio
+from timing import POOL, accelerator, measure, paired_ratio
 
 HERE = pathlib.Path(__file__).parent
 SIZES = ("quick", "standard", "full")
@@ -119,15 +119,22 @@ def contest(
     Args:
       case: goes into the rows.
       jobs: of each contender what worker.py makes it from. "process" is the name of its process,
-        by default the contender's own; "env" more of that process's environment.
+        by default the contender's own, but a TPU's is the same for all; "env" more of that
+        process's environment; "absent" the reason why there is none.
       modes: of the calls, a row each.
       rounds: of each mode.
       shown: contenders that are timed but compute something else, as a floor does.
     """
-    facts, absent, results, bursts = {}, {}, {}, {}
+    absent = {name: job["absent"] for name, job in jobs.items() if "absent" in job}
+    jobs = {name: job for name, job in jobs.items() if name not in absent}
+    facts, results, bursts = {}, {}, {}
     with tempfile.TemporaryDirectory() as folder:
         files = {name: f"{folder}/{i}.npz" for i, name in enumerate(jobs)}
-        workers = {n: POOL.of(job.get("process", n), job.get("env")) for n, job in jobs.items()}
+        one = {"process": "all"} if accelerator()[0] == "tpu" else {}
+        workers = {}
+        for name, job in jobs.items():
+            process = {"process": name, **job, **one}["process"]
+            workers[name] = POOL.of(process, job.get("env"))
         for name, job in jobs.items():
             workers[name].load(name, {**job, "results": files[name]})
         for name, worker in workers.items():
@@ -202,7 +209,8 @@ def refusals(rows: Iterable[Row]) -> list[str]:
 
 def describe(case: Case) -> str:
     """A case in a few words."""
-    return ", ".join(f"{key} {value}" for key, value in case.items())
+    told = {key: value for key, value in case.items() if value and key != "rounds"}
+    return ", ".join(f"{key} {value}" for key, value in told.items())
 
 
 def against(row: Row, name: str, by: str) -> Interval:
@@ -219,9 +227,21 @@ def fastest(row: Row, rivals: Iterable[str], by: str) -> tuple[str, Interval] | 
     return min(((n, against(row, n, by)) for n in there), key=lambda item: item[1][0])
 
 
-def geometric(ratios: Sequence[float]) -> float:
-    """The geometric mean."""
-    return float(np.exp(np.mean(np.log(ratios))))
+def mean_ratio(pairs: Iterable[tuple[Sequence[float], Sequence[float]]], seed: int = 0) -> Interval:
+    """The geometric mean of the median ratios of (theirs, ours), with its interval over rounds."""
+    rng, middle, draws = np.random.default_rng(seed), [], []
+    for theirs, ours in pairs:
+        ratios = np.log(np.array(theirs) / np.array(ours))
+        middle.append(np.median(ratios))
+        draws.append(np.median(rng.choice(ratios, (2000, len(ratios))), axis=1))
+    low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
+    return float(np.exp(np.mean(middle))), float(np.exp(low)), float(np.exp(high))
+
+
+def turned(interval: Interval) -> Interval:
+    """The ratio the other way round."""
+    ratio, low, high = interval
+    return 1 / ratio, 1 / high, 1 / low
 
 
 def shown(interval: Interval) -> str:
@@ -237,7 +257,7 @@ def verdict(ours: str, theirs: str, interval: Interval) -> str:
         return f"{ours} and {theirs} are equally fast within the noise, {shown(interval)}"
     if ratio > 1:
         return f"{ours} is {shown(interval)} times as fast as {theirs}"
-    return f"{theirs} is {shown((1 / ratio, 1 / high, 1 / low))} times as fast as {ours}"
+    return f"{theirs} is {shown(turned(interval))} times as fast as {ours}"
 
 
 def markdown(head: Sequence[str], lines: Iterable[Sequence[str]], words: int = 1) -> str:

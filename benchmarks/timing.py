@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import collections
 import datetime
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -191,6 +192,7 @@ def source() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
+@functools.cache
 def accelerator() -> tuple[str, str]:
     """JAX's backend and the kind of its devices; asked in another process, as it holds them."""
     code = "import jax; print(jax.default_backend(), jax.devices()[0].device_kind, sep='\\n')"
