@@ -1,6 +1,7 @@
 # Two commands do everything on a machine with Python 3.11 or newer and make:
 #   make train    install what training needs, train the default language model into runs/
 #   make test     install everything, run the tests
+# A third one measures: make bench, in less than 20 minutes, into benchmarks/results/.
 # They use .venv. With an interpreter of your choice they use a folder of its own, beside it:
 #   make test PYTHON=python3.13
 PYTHON ?= python3.11 python3
@@ -18,7 +19,7 @@ BIN := $(VENV)/bin
 # Byte code is written when a file is first imported, so pip need not compile all there is.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install train test slow check mutation docs notebooks clean
+.PHONY: install train test bench slow check mutation docs notebooks clean
 
 train: $(VENV)/train.installed
 	$(BIN)/rnnjax train $(ARGS)
@@ -27,6 +28,9 @@ install: $(VENV)/dev.installed
 
 test: install
 	$(BIN)/pytest -n auto --dist worksteal $(ARGS)
+
+bench: install
+	$(BIN)/python benchmarks/bench.py standard $(ARGS)
 
 # Everything long: the long versions, whose logs are committed under tests/logs/, all planted faults,
 # and the whole suite on the newest Python.

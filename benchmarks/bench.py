@@ -31,9 +31,8 @@ from timing import HERE, POOL, accelerator, heading, machine, source
 MARKS = ("<!-- benchmarks: by `make bench` -->", "<!-- benchmarks end -->")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs what is asked for; 1 if a contender was refused."""
-    args = parse(argv)
+def bench(args: argparse.Namespace) -> list[str]:
+    """Runs what is asked for; says which contenders were refused."""
     about = {**machine(), "source": source()}
     about["backend"], about["device"] = accelerator()
     options = suite.Options(args.cells, args.peers, args.sizes, args.user)
@@ -41,17 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = args.out or (HERE.parent / "runs" / "bench" if narrowed else HERE / "results")
     out.mkdir(parents=True, exist_ok=True)
     file = out / f"bench_{args.size}_{slug(about)}.json"
-    found = {name: part for name, part in suite.parts().items() if name in (args.parts or [name])}
-    if unknown := set(args.parts or ()) - set(found):
-        raise ValueError(f"no part is called {', '.join(unknown)}: there are {list(suite.parts())}")
     if not args.page:
-        run(file, about, {n: (part, part.cases(args.size, options)) for n, part in found.items()})
+        asked = args.parts or (("cells",) if args.user else tuple(suite.parts()))
+        run(file, about, {n: (p, p.cases(args.size, options)) for n, p in chosen(asked).items()})
     write_page(file)
     if not narrowed and args.size == "standard" and out == HERE / "results":
         mark_readme(HERE.parent / "README.md", file)
-    for words in (refused := suite.refusals(all_rows(file))):
-        print(words, file=sys.stderr)
-    return 1 if refused else 0
+    return suite.refusals(all_rows(file))
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -79,6 +74,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--out", type=pathlib.Path, help="folder of the results")
     add("--page", action="store_true", help="only write the page anew")
     return parser.parse_args(argv)
+
+
+def chosen(names: Sequence[str]) -> dict[str, suite.Part]:
+    """The parts of some names."""
+    found = suite.parts()
+    if unknown := set(names) - set(found):
+        raise ValueError(f"no part is called {', '.join(sorted(unknown))}; there are {list(found)}")
+    return {name: found[name] for name in names}
 
 
 def slug(about: dict[str, Any]) -> str:
@@ -197,4 +200,5 @@ def mark_readme(readme: pathlib.Path, file: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Refused contenders are printed, and the status is 1.
+    sys.exit("\n".join(bench(parse(None))) or None)

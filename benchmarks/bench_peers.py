@@ -50,6 +50,10 @@ KINDS = ("lstm", "gru", "elman")
 def cases(size: str, options: Options) -> list[Case]:
     """See `Part`."""
     kinds = [kind for kind in KINDS if kind in (options.cells or KINDS)]
+    known = (*peers.JAX_PEERS, "torch")
+    for asked in options.peers or ():
+        if not any(name.startswith(asked) for name in known):
+            raise ValueError(f"no peer is called {asked}; there are {', '.join(known)}")
     if options.sizes:
         found = [case(kind, each) for kind in kinds for each in options.sizes]
     elif size == "quick":

@@ -44,6 +44,11 @@ class Sweep:
 
 
 @dataclasses.dataclass(frozen=True)
+class Bench:
+    """Measure cells against other libraries and the machine: rnnjax bench [quick] --flags."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluate:
     """Judge a trained model, on its test data or on a file of yours.
 
@@ -406,7 +411,7 @@ def _parse(words: list[str]) -> Any:
     """The command, as a function without arguments."""
     import tyro
 
-    for name, parse in (("train", _parse_train), ("sweep", _parse_sweep)):
+    for name, parse in (("train", _parse_train), ("sweep", _parse_sweep), ("bench", _parse_bench)):
         if words[:1] == [name]:
             return parse(words[1:])
     commands: dict[str, Any] = {
@@ -418,6 +423,7 @@ def _parse(words: list[str]) -> Any:
         "inspect": Inspect,
         "tasks": ListTasks,
         "plan": ShowPlan,
+        "bench": Bench,
     }
     kinds: Any = [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands.items()]
     either: Any = Union[tuple(kinds)]  # noqa: UP007  (there is no | for a list)
@@ -510,6 +516,24 @@ def _parse_sweep(words: list[str]) -> Callable[[], None]:
     settings = {**vars(found.the_task), **vars(found.training)}
     cells = [name.strip() for name in found.cells.split(",") if name.strip()]
     return lambda: sweep(type(task)(**settings), cells, found.seeds, found.out)
+
+
+def _parse_bench(words: list[str]) -> Callable[[], None]:
+    """`rnnjax bench`, whose flags are those of benchmarks/bench.py beside the package."""
+    import importlib
+
+    folder = pathlib.Path(__file__).parents[1] / "benchmarks"
+    if not (folder / "bench.py").exists():
+        raise ValueError("bench needs a checkout of the repository, whose benchmarks/ it runs")
+    sys.path.insert(0, str(folder))
+    driver = importlib.import_module("bench")
+    args = driver.parse(words)
+
+    def bench() -> None:
+        if refused := driver.bench(args):
+            raise ValueError(f"contenders that compute something else: {'; '.join(refused)}")
+
+    return bench
 
 
 def _groups(
