@@ -97,14 +97,12 @@ def run(file: pathlib.Path, about: dict[str, Any], asked: dict[str, tuple]) -> N
     console = Console(stderr=True)
     with Progress(console=console) as progress:
         for name, (part, cases) in asked.items():
-            rows = [row for row in kept.get(name, []) if row["case"] in cases]
-            done, start = [row["case"] for row in rows], time.perf_counter()
+            kept[name] = [row for row in kept.get(name, []) if row["case"] in cases]
+            done, start = [row["case"] for row in kept[name]], time.perf_counter()
             with POOL:
                 for case in progress.track(cases, description=name):
-                    if case in done:
-                        continue
-                    rows += part.measure(case)
-                    kept[name] = rows
+                    if case not in done:
+                        kept[name] += part.measure(case)
                     write(file, {"machine": about, "rows": kept})
             minutes = (time.perf_counter() - start) / 60
             progress.console.print(f"{name}: {len(cases)} cases, {minutes:.1f} minutes")

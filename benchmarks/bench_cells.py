@@ -53,9 +53,9 @@ def cases(size: str, options: Options) -> list[Case]:
         chosen = list(SMOKE)
     if options.user:
         chosen.append(KEEP + options.user)
-    rounds = 3 if size == "quick" else 8
+    how = {"rounds": 3, "together": True} if size == "quick" else {"rounds": 8}
     return [
-        {"cell": name, "length": t, "batch": b, "inputs": d, "units": h, "rounds": rounds}
+        {"cell": name, "length": t, "batch": b, "inputs": d, "units": h, **how}
         for t, b, d, h in options.sizes or SETS[size]
         for name in chosen
     ]
@@ -63,8 +63,9 @@ def cases(size: str, options: Options) -> list[Case]:
 
 def measure(case: Case) -> list[Row]:
     """See `Part`."""
-    jobs = {way: {**case, "make": "bench_cells:contender", "way": way} for way in WAYS}
-    jobs["floor"] = {**case, "make": "bench_cells:floor_contender"}
+    one = {"process": "jax"} if case.get("together") else {}
+    jobs = {way: {**case, **one, "make": "bench_cells:contender", "way": way} for way in WAYS}
+    jobs["floor"] = {**case, **one, "make": "bench_cells:floor_contender"}
     return suite.contest(case, jobs, MODES, rounds=case["rounds"], shown=["floor"])
 
 

@@ -13,7 +13,7 @@ import ctypes
 import json
 import mmap
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -95,12 +95,12 @@ def floor_calls(steps: Iterable[list[Product]], length: int) -> tuple[dict[str, 
         for step, arrays in zip(steps, args, strict=True):
             kept.append(_chain(step, arrays, length, _waiting_gradients))
             for product, (_, operands, d_out) in zip(step, arrays, strict=True):
-                gradients = jax.vjp(_at_once(product), *operands)[1](d_out)
-                for varies, gradient in zip(product.varying, gradients, strict=True):
-                    if not varies:  # after a loop, for all steps together
-                        kept.append(gradient)
-                    elif not product.looped:
-                        kept.append(_last(gradient))
+                # Of weights after a loop, for all steps together; of what varies, if not in it.
+                weights = [not varies for varies in product.varying]
+                kept += _gradients(_at_once(product), operands, d_out, weights)
+                if not product.looped:
+                    made = _gradients(_at_once(product), operands, d_out, product.varying)
+                    kept += map(_last, made)
         return kept
 
     return {"train": train, "forward": forward}, args
@@ -143,9 +143,16 @@ def _chain(step: list[Product], arrays: Any, length: int, work: Callable[..., li
 
 def _waiting_gradients(product: Product, left: Any, right: Any) -> list[Any]:
     """The gradients of a product that the step before waits for."""
-    out, pull = jax.vjp(product.apply, left, right)
-    gradients = pull(_filled(left if product.varying[0] else right, out))
-    return [g for g, varies in zip(gradients, product.varying, strict=True) if varies]
+    out = jax.eval_shape(product.apply, left, right)
+    d_out = _filled(left if product.varying[0] else right, out)
+    return _gradients(product.apply, (left, right), d_out, product.varying)
+
+
+def _gradients(apply: Callable, operands: Any, d_out: Any, wanted: Sequence[bool]) -> list[Any]:
+    """Of a product, those of the operands that are wanted."""
+    left, right = operands
+    of = (lambda a: apply(a, right), left), (lambda b: apply(left, b), right)
+    return [jax.vjp(*each)[1](d_out)[0] for each, want in zip(of, wanted, strict=True) if want]
 
 
 def _filled(made: Any, like: Any) -> Any:
