@@ -138,7 +138,7 @@ def test_every_cell_reads_the_inputs_it_is_measured_on(name):
 
 def test_a_users_cell_is_measured_beside_ours(tmp_path):
     """From the flags to the page, in processes of its own."""
-    words = ["quick", "--user", "toys:decay", "--cells", "elman", "--sizes", "5x2x3x4"]
+    words = ["quick", "--user", "mine:decay", "--cells", "elman", "--sizes", "5x2x3x4"]
     args = bench.parse([*words, "--out", str(tmp_path)])
     assert isinstance(args, argparse.Namespace)
     assert bench.bench(args) == []
@@ -146,7 +146,7 @@ def test_a_users_cell_is_measured_beside_ours(tmp_path):
     (page,) = tmp_path.glob("*.md")
     text = page.read_text()
     assert "`elman`" in text
-    assert "### What stays in the loops of `toys:decay`" in text
+    assert "### What stays in the loops of `mine:decay`" in text
     assert "- plain: 1 products, as stages would take longer" in text
     (file,) = tmp_path.glob("*.json")
     rows = {(row["case"]["cell"], row["mode"]): row for row in bench.all_rows(file)}
@@ -158,7 +158,7 @@ def test_a_users_cell_is_measured_beside_ours(tmp_path):
 
 
 def test_a_users_cell_may_be_ready_or_made_but_must_be_a_cell():
-    assert bench_cells.user_cell("toys:ready", 7).name == "decay"
+    assert bench_cells.user_cell("mine:ready", 7).name == "decay"
     with pytest.raises(TypeError, match="must be a rnnjax"):
         bench_cells.user_cell("builtins:float", 7)
 

@@ -107,6 +107,7 @@ def facts_of(worker, job, folder):
     return worker.answer()["facts"]
 
 
+@pytest.mark.slow  # two imports of PyTorch
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
 def test_pytorch_has_as_many_threads_as_it_would_have_alone(monkeypatch, tmp_path):
     code = "import torch; print(torch.get_num_threads())"
