@@ -662,6 +662,7 @@ FAULTS = [
 def every_fault() -> list[Fault]:
     """All faults; those of a folder stand beside its tests."""
     # Not at the top: the processes of main run this file, and import the lists of their copies.
+    from benchmarks.bench_mutants import BENCH
     from cells import MUTANTS as CELLS
     from combine.mutants import COMBINE
     from compile.mutants import MUTANTS as COMPILER
@@ -685,7 +686,7 @@ def every_fault() -> list[Fault]:
     writing = (*CAPTION, *PROGRAM, *TRANSLATING, *WRITING)
     others = (*ELMAN, *MUSIC, *SPEECH)
     tasks = (*CLASSIFYING, *CONTROLLED, *FORECAST, *LABELLING, *others, *writing)
-    parts = (*GRADIENTS, *INTEROP, *LANDSCAPE)
+    parts = (*BENCH, *GRADIENTS, *INTEROP, *LANDSCAPE)
     mutants = (*CELLS, *COMPILER, *COMBINE, *DECODING, *parts, *TRAIN, *tasks)
     return [*FAULTS, *(Fault(*mutant) for mutant in mutants)]
 
