@@ -20,8 +20,8 @@ the loss with gradients for all weights and the inputs. Outputs and gradients ar
 anything is timed. Milliseconds are the least of the rounds' medians; a ratio above 1 says that
 rnnjax is faster. JAX libraries are compared with rnnjax on one device, PyTorch with rnnjax on all
 cores where there are rows to share. The floor is the time of the unavoidable products alone. What
-is tuned is shown beside the others, and compared with nothing: memory that is not handed back
-(`host.tune_host_memory`), and XLA's fusions by YNN (an experimental flag)."""
+is tuned is shown beside the others, and is no peer in the ratios: memory that is not handed back
+(`host.tune_host_memory`), and for the LSTM XLA's fusions by YNN (an experimental flag)."""
 
 MODES = ("train", "forward")
 YNN = "--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_ELTWISE"
@@ -63,10 +63,10 @@ def cases(size: str, options: Options) -> list[Case]:
     else:
         found = [case(kind, each) for kind in kinds for each in (ONE, MIDDLE)]
         found += [case("lstm", each) for each in (OTHERS[-1], LARGE)]
-        found += [
-            case(kind, OTHERS[-1], **layout, rounds=8) for kind in kinds for layout in LAYOUTS
-        ]
-        found += [case("lstm", each, group="scan") for each in (ONE, OTHERS[-1])]
+        found += [case("lstm", OTHERS[-1], **layout) for layout in LAYOUTS]
+        found += [case("gru", OTHERS[-1], directions=2, padding="lengths")]
+        found += [case("elman", OTHERS[-1], layers=2, padding="mask")]
+        found += [case("lstm", OTHERS[-1], group="scan")]
     if size == "full" and not options.sizes:
         found += [case(kind, each) for kind in kinds for each in (*OTHERS, LARGE)]
         found += [case(kind, MIDDLE, **layout) for kind in kinds for layout in LAYOUTS]
@@ -78,7 +78,7 @@ def cases(size: str, options: Options) -> list[Case]:
     return list(once.values())
 
 
-def case(kind: str, size: tuple[int, ...], group: str = "peers", rounds: int = 10, **layout: Any):
+def case(kind: str, size: tuple[int, ...], group: str = "peers", rounds: int = 8, **layout: Any):
     """A case of (T, B, D, H): the fields of `peers.Net` and of its batch."""
     length, batch, inputs, units = size
     net = peers.Net(kind, inputs, units, **layout)
@@ -109,6 +109,7 @@ def contenders(case: Case) -> dict[str, dict[str, Any]]:
     plain = case["layers"] == case["directions"] == 1 and not case["padding"]
     if on_cpu and plain:
         found["rnnjax, tuned memory"] = {**own, "peer": "rnnjax", "tuned": True}
+    if on_cpu and plain and case["kind"] == "lstm":
         known = {"env": {"XLA_FLAGS": YNN}} if knows(YNN) else {"absent": "no flag of this jaxlib"}
         for name in ("lax.scan", "flax.linen", "rnnjax"):
             found[f"{name}, YNN"] = {**jax, "peer": name, **known}

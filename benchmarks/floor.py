@@ -38,12 +38,15 @@ class Product(NamedTuple):
       apply: (left, right) -> the product.
       operands: the shapes and dtypes of both.
       varying: whether each changes over time; what does not is a weight.
+      matrix: whether it is x [..., K] @ W [K, N], of which autodiff's gradients are right in value
+        and slow in layout.
     """
 
     kind: str
     apply: Callable[[Any, Any], Any]
     operands: tuple[Any, Any]
     varying: tuple[bool, bool]
+    matrix: bool
 
     @property
     def looped(self) -> bool:
@@ -63,11 +66,20 @@ def products(cell: rnnjax.Cell, xs: Any) -> list[Product]:
             lambda a, b, eqn=eqn: eqn.primitive.bind(a, b, **eqn.params),
             tuple(jax.ShapeDtypeStruct(type_of(v).shape, type_of(v).dtype) for v in eqn.invars),
             tuple(among(v, found.varying) for v in eqn.invars),
+            _is_matrix(eqn, found.varying),
         )
         for stage in found.stages
         for eqn in stage.eqns
         if eqn.primitive.name in PRODUCTS
     ]
+
+
+def _is_matrix(eqn: Any, varying: Any) -> bool:
+    """See `Product`."""
+    left, right = eqn.invars
+    contracted = (((type_of(left).ndim - 1,), (0,)), ((), ()))
+    weight = type_of(right).ndim == 2 and not among(right, varying) and among(left, varying)
+    return weight and eqn.params.get("dimension_numbers") == contracted
 
 
 def floor_calls(steps: Iterable[list[Product]], length: int) -> tuple[dict[str, Callable], Any]:
@@ -93,13 +105,17 @@ def floor_calls(steps: Iterable[list[Product]], length: int) -> tuple[dict[str, 
     def train(args: Any) -> Any:
         kept = forward(args)
         for step, arrays in zip(steps, args, strict=True):
-            kept.append(_chain(step, arrays, length, _waiting_gradients))
+            copies = [
+                (_turned_weights(p, one), *rest)
+                for p, (one, *rest) in zip(step, arrays, strict=True)
+            ]
+            kept.append(_chain(step, copies, length, _waiting_gradients))
             for product, (_, operands, d_out) in zip(step, arrays, strict=True):
                 # Of weights after a loop, for all steps together; of what varies, if not in it.
                 weights = [not varies for varies in product.varying]
-                kept += _gradients(_at_once(product), operands, d_out, weights)
+                kept += _gradients(product, _at_once(product), operands, d_out, weights)
                 if not product.looped:
-                    made = _gradients(_at_once(product), operands, d_out, product.varying)
+                    made = _gradients(product, _at_once(product), operands, d_out, product.varying)
                     kept += map(_last, made)
         return kept
 
@@ -141,18 +157,35 @@ def _chain(step: list[Product], arrays: Any, length: int, work: Callable[..., li
     return jax.lax.fori_loop(0, length, body, start)
 
 
-def _waiting_gradients(product: Product, left: Any, right: Any) -> list[Any]:
-    """The gradients of a product that the step before waits for."""
-    out = jax.eval_shape(product.apply, left, right)
-    d_out = _filled(left if product.varying[0] else right, out)
-    return _gradients(product.apply, (left, right), d_out, product.varying)
-
-
-def _gradients(apply: Callable, operands: Any, d_out: Any, wanted: Sequence[bool]) -> list[Any]:
-    """Of a product, those of the operands that are wanted."""
+def _turned_weights(product: Product, operands: Any) -> Any:
+    """The operands of one step; of a matrix a copy that a gradient reads along its rows."""
     left, right = operands
-    of = (lambda a: apply(a, right), left), (lambda b: apply(left, b), right)
-    return [jax.vjp(*each)[1](d_out)[0] for each, want in zip(of, wanted, strict=True) if want]
+    return (left, jax.lax.optimization_barrier(right.T)) if product.matrix else operands
+
+
+def _waiting_gradients(product: Product, left: Any, right: Any) -> list[Any]:
+    """The gradients of a product that the step before waits for; a matrix is turned."""
+    out = jax.eval_shape(product.apply, *product.operands)
+    d_out = _filled(left if product.varying[0] else right, out)
+    if product.matrix:
+        return [d_out @ right]
+    return _gradients(product, product.apply, (left, right), d_out, product.varying)
+
+
+def _gradients(
+    product: Product, apply: Callable, operands: Any, d_out: Any, wanted: Sequence[bool]
+) -> list[Any]:
+    """Of a product, or of that for all steps, those of the operands that are wanted."""
+    left, right = operands
+    if product.matrix:
+        before = list(range(left.ndim - 1))
+        made = [lambda: d_out @ right.T, lambda: jnp.tensordot(left, d_out, (before, before))]
+    else:
+        made = [
+            lambda: jax.vjp(lambda a: apply(a, right), left)[1](d_out)[0],
+            lambda: jax.vjp(lambda b: apply(left, b), right)[1](d_out)[0],
+        ]
+    return [make() for make, want in zip(made, wanted, strict=True) if want]
 
 
 def _filled(made: Any, like: Any) -> Any:
