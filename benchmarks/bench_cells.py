@@ -88,8 +88,8 @@ def made(case: Mapping[str, Any]) -> tuple[Any, Any]:
         cell = user_cell(name.removeprefix(KEEP), units)
         return cell, user_inputs(cell, draw, inputs)
     if name.startswith("conv_"):
-        # As many numbers as four vectors of the others, on a small image.
-        features = [max(1, size // 16) for size in (units, inputs)]
+        # As many numbers as the vectors of the others, on a small image.
+        features = [max(1, size // 64) for size in (units, inputs)]
         return getattr(rnnjax, name)(PLACES, features[0]), draw(*PLACES, features[1])
     # Some have as many outputs as inputs.
     return cell_named(name, units), inputs_of(name, draw(units if name in WIDE else inputs))
