@@ -73,9 +73,7 @@ def cases(size: str, options: Options) -> list[Case]:
         found += [case("lstm", each, group="scan") for each in (*OTHERS, MIDDLE, LARGE)]
         found += [case(k, (t, b, h, h)) for k in kinds for t, b, h in DEEPBENCH[k]]
         found += [case(kind, each) for kind in kinds for each in (*FLASHRNN, *LONG)]
-    asked = {"peers": list(options.peers)} if options.peers else {}
-    once = {str(each): {**each, **asked} for each in found if each["kind"] in kinds}
-    return list(once.values())
+    return suite.narrowed([each for each in found if each["kind"] in kinds], options)
 
 
 def case(kind: str, size: tuple[int, ...], group: str = "peers", rounds: int = 8, **layout: Any):
@@ -114,12 +112,7 @@ def contenders(case: Case) -> dict[str, dict[str, Any]]:
         for name in ("lax.scan", "flax.linen", "rnnjax"):
             found[f"{name}, YNN"] = {**jax, "peer": name, **known}
     found["floor"] = {"make": "floor:floor_contender"}
-    asked = tuple(case.get("peers", ()))
-    return {
-        name: job
-        for name, job in found.items()
-        if not asked or name.startswith(("lax.scan", "rnnjax", "floor", *asked))
-    }
+    return suite.asked(found, case, ["lax.scan", "floor"])
 
 
 @functools.cache

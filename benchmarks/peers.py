@@ -138,7 +138,7 @@ def rnnjax_peer(net: Net) -> Peer:
         return rnnjax.unroll(cell, params, None, xs, **padding)[1]
 
     def pack(weights: list[Weights]) -> Any:
-        found = [_rnnjax_params(net.kind, w) for w in weights]
+        found = [rnnjax_params(net.kind, w) for w in weights]
         return rnnjax.BidirectionalParams(*found) if net.directions == 2 else found[0]
 
     return Peer(pack, run)
@@ -171,7 +171,7 @@ def scan_peer(net: Net) -> Peer:
         ys = [direction(p, xs, padding, reverse=i == 1) for i, p in enumerate(params)]
         return jnp.concatenate(ys, axis=-1) if len(ys) > 1 else ys[0]
 
-    return Peer(lambda weights: [_rnnjax_params(net.kind, w) for w in weights], run)
+    return Peer(lambda weights: [rnnjax_params(net.kind, w) for w in weights], run)
 
 
 def real_steps(padding: Mapping[str, Any], length: int) -> Any:
@@ -181,7 +181,7 @@ def real_steps(padding: Mapping[str, Any], length: int) -> Any:
     return np.arange(length)[:, None] < padding["lengths"]
 
 
-def _rnnjax_params(kind: str, weights: Weights) -> Any:
+def rnnjax_params(kind: str, weights: Weights) -> Any:
     import rnnjax
 
     if kind == "gru":
@@ -495,9 +495,14 @@ def draw_batch(net: Net, length: int, batch: int) -> Batch:
     return Batch(xs, padding, weight)
 
 
-def net_of(job: Mapping[str, Any]) -> tuple[Net, Batch]:
-    """What a job is about."""
-    net = Net(**{name: job[name] for name in Net._fields})
+def net_of(job: Mapping[str, Any]) -> Net:
+    """The net of a case."""
+    return Net(**{name: job[name] for name in Net._fields})
+
+
+def drawn(job: Mapping[str, Any]) -> tuple[Net, Batch]:
+    """The net of a case, and what it reads."""
+    net = net_of(job)
     return net, draw_batch(net, job["length"], job["batch"])
 
 
@@ -513,7 +518,7 @@ def jax_contender(job: Mapping[str, Any]) -> Contender:
         rnnjax.host.tune_host_memory()
     if jax.default_backend() != "cpu":  # where products are rounded, those of all are alike
         jax.config.update("jax_default_matmul_precision", "highest")
-    net, batch = net_of(job)
+    net, batch = drawn(job)
     peer = {**JAX_PEERS, **IN_SCAN}[job["peer"]](net)
 
     def loss(params: Any, xs: Any, padding: Any, weight: Any) -> Any:
@@ -524,7 +529,7 @@ def jax_contender(job: Mapping[str, Any]) -> Contender:
     args = (params, *jax.tree.map(jnp.asarray, batch))
     if job.get("devices", 1) > 1:
         args = spread(args, job["devices"])
-    calls, facts, results = {}, {}, {}
+    calls, facts, results = {}, {"devices": job.get("devices", 1)}, {}
     for mode, timed in {
         "train": jax.value_and_grad(loss, argnums=(0, 1)),
         "forward": lambda params, xs, padding, weight: peer.run(params, xs, padding),
@@ -532,9 +537,8 @@ def jax_contender(job: Mapping[str, Any]) -> Contender:
         calls[mode], results[mode], facts[mode] = compiled(timed, *args)
     of_params, of_xs = results["train"][1]
     (found,) = pull(jax.tree.map(lambda g: jax.device_put(g, jax.devices()[0]), of_params))
-    named = _named(found)
     outputs = results["forward"] * (batch.weight != 0)
-    return Contender(calls, facts, {"outputs": outputs, "gradient of xs": of_xs, **named})
+    return Contender(calls, facts, {"outputs": outputs, "gradient of xs": of_xs, **named(found)})
 
 
 def compiled(function: Callable, *args: Any) -> tuple[Callable[[], Any], Any, dict[str, Any]]:
@@ -553,21 +557,27 @@ def compiled(function: Callable, *args: Any) -> tuple[Callable[[], Any], Any, di
     return call, program(*args), facts
 
 
-def spread(args: Any, devices: int) -> Any:
-    """Parameters on all devices, rows of the batch on one each."""
+def placing(devices: int) -> Callable[..., Any]:
+    """A function that puts arrays on all devices, whole, or cut along the axis of the batch."""
     import jax
 
     mesh = jax.make_mesh((devices,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
-    params, xs, padding, weight = args
 
-    def placed(tree: Any, *axes: str | None) -> Any:
-        return jax.device_put(tree, jax.NamedSharding(mesh, jax.P(*axes)))
+    def place(arrays: Any, axis: int | None = None) -> Any:
+        cut = jax.P() if axis is None else jax.P(*[None] * axis, "rows")
+        return jax.device_put(arrays, jax.NamedSharding(mesh, cut))
 
-    rows = {n: placed(a, *[None] * (a.ndim - 1), "rows") for n, a in padding.items()}
-    return placed(params), placed(xs, None, "rows"), rows, placed(weight, None, "rows")
+    return place
 
 
-def _named(gradients: list[list[Weights]]) -> dict[str, Any]:
+def spread(args: Any, devices: int) -> Any:
+    """Parameters on all devices, rows of the batch on one each."""
+    place, (params, xs, padding, weight) = placing(devices), args
+    padding = {name: place(array, array.ndim - 1) for name, array in padding.items()}
+    return place(params), place(xs, 1), padding, place(weight, 1)
+
+
+def named(gradients: list[list[Weights]]) -> dict[str, Any]:
     """Gradients by a name each; not every library has a candidate's recurrent bias."""
     return {
         f"gradient of {field}, layer {i}, direction {d}": getattr(w, field)
@@ -582,9 +592,9 @@ def torch_contender(job: Mapping[str, Any]) -> Contender:
     import torch
     from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-    net, batch = net_of(job)
+    net, batch = drawn(job)
     lacks("PyTorch", net, "lengths", "bidirectional layer")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch_device()
     torch.backends.cudnn.allow_tf32 = False
     module = torch_module(net, draw_weights(net)).to(device)
     weight = torch.from_numpy(batch.weight).to(device)
@@ -618,17 +628,8 @@ def torch_contender(job: Mapping[str, Any]) -> Contender:
     results = {
         "outputs": forward().cpu().numpy() * (batch.weight != 0),
         "gradient of xs": learned.grad.cpu().numpy(),
-        **_named([
-            [
-                Weights(*(
-                    getattr(module, f"{name}_l{i}{suffix}").grad.cpu().numpy().T
-                    for name in ("weight_ih", "weight_hh", "bias_ih")
-                ), None)
-                for suffix in ("", "_reverse")[: net.directions]
-            ]
-            for i in range(net.layers)
-        ]),
-    }  # fmt: skip
+        **named(torch_gradients(net, module)),
+    }
     return Contender(
         {"train": train, "forward": forward}, {"threads": torch.get_num_threads()}, results
     )
@@ -654,6 +655,26 @@ def torch_module(net: Net, weights: list[list[Weights]]) -> Any:
                 if w.b_n is not None:
                     recurrent[2 * net.units :] = torch.from_numpy(w.b_n)
     return module
+
+
+def torch_gradients(net: Net, module: Any) -> list[list[Weights]]:
+    """The gradients of the weights of a PyTorch module, in canonical form."""
+
+    def direction(place: str) -> Weights:
+        fields = ("weight_ih", "weight_hh", "bias_ih")
+        return Weights(
+            *(getattr(module, f"{f}_{place}").grad.cpu().numpy().T for f in fields), None
+        )
+
+    suffixes = ("", "_reverse")[: net.directions]
+    return [[direction(f"l{i}{suffix}") for suffix in suffixes] for i in range(net.layers)]
+
+
+def torch_device() -> str:
+    """Where PyTorch computes."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _split(weights: Weights) -> tuple[list[Any], list[Any], list[Any]]:

@@ -74,6 +74,18 @@ class Part(Protocol):
         ...
 
 
+def narrowed(cases: Iterable[Case], options: Options) -> list[Case]:
+    """Cases that name the contenders that are asked for, each case once."""
+    peers = {"peers": list(options.peers)} if options.peers else {}
+    return list({str(case): {**case, **peers} for case in cases}.values())
+
+
+def asked(jobs: Mapping[str, Any], case: Case, always: Sequence[str] = ()) -> dict[str, Any]:
+    """Of the contenders those that a case asks for, or all; and those that are always there."""
+    beginnings = ("rnnjax", *always, *case["peers"]) if "peers" in case else ("",)
+    return {name: job for name, job in jobs.items() if name.startswith(beginnings)}
+
+
 def parts() -> dict[str, Part]:
     """All parts by name."""
     names = sorted(file.stem.removeprefix("bench_") for file in HERE.glob("bench_*.py"))
@@ -113,6 +125,7 @@ def contest(
     *,
     rounds: int,
     shown: Sequence[str] = (),
+    units: Mapping[str, str] | None = None,
 ) -> list[Row]:
     """All contenders of a case made ready, compared and timed in interleaved rounds.
 
@@ -124,6 +137,7 @@ def contest(
       modes: of the calls, a row each.
       rounds: of each mode.
       shown: contenders that are timed but compute something else, as a floor does.
+      units: of the modes whose figures are not seconds.
     """
     absent = {name: job["absent"] for name, job in jobs.items() if "absent" in job}
     jobs = {name: job for name, job in jobs.items() if name not in absent}
@@ -157,7 +171,8 @@ def contest(
     for mode in modes:
         ready = {n: _calling(burst, n, mode) for n, burst in bursts.items()}
         figures = measure(ready, rounds=rounds)
-        rows.append(row(case, mode, figures, facts=facts, absent=absent))
+        unit = (units or {}).get(mode, "s")
+        rows.append(row(case, mode, figures, unit=unit, facts=facts, absent=absent))
     for worker in {id(worker): worker for worker in workers.values()}.values():
         worker.drop()
     return rows

@@ -21,6 +21,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -136,12 +137,22 @@ def measure(
     A burst maps a number of calls to the figure of each.
     """
     rng, names = np.random.default_rng(seed), list(bursts)
-    calls = {name: max(1, round(burst_seconds / min(burst(2)))) for name, burst in bursts.items()}
+    calls = {name: _calls(burst, burst_seconds) for name, burst in bursts.items()}
     figures = collections.defaultdict(lambda: np.empty(rounds))
     for r in range(rounds):
         for name in rng.permutation(names):
             figures[str(name)][r] = np.median(bursts[name](calls[name]))
     return {name: figures[name] for name in names}
+
+
+def _calls(burst: Burst, seconds: float) -> int:
+    """How many calls take so long, whatever their figures are."""
+    calls, took = 1, 0.0
+    while took < seconds / 2:
+        calls, start = 4 * calls if took else 1, time.perf_counter()
+        burst(calls)
+        took = time.perf_counter() - start
+    return max(1, round(calls * seconds / took))
 
 
 def paired_ratio(theirs: np.ndarray, ours: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
