@@ -1,6 +1,6 @@
 """Faults of the benchmark suite, for `tests/mutation.py`: what, file, old text, new text, tests."""
 
-_CONTEST, _DRIVER = "test_contest.py", "test_driver.py"
+_CONTEST, _DRIVER, _PARTS = "test_contest.py", "test_driver.py", "test_parts.py"
 _FAULTS = [
     (
         "a wrong contender is timed",
@@ -73,6 +73,30 @@ _FAULTS = [
         "[False, False]",
         "test_contenders.py",
         "products_of_a_layer",
+    ),
+    (
+        "a peak is that of all calls before",
+        "peak",
+        '        REFERENCES.write_text("5")  # the peak begins anew\n',
+        "",
+        _PARTS,
+        "peak",
+    ),
+    (
+        "gradients of a mean are too small to be wrong",
+        "bench_training",
+        'job["length"] * job["batch"] * array',
+        "array",
+        _PARTS,
+        "another",
+    ),
+    (
+        "small sizes count in an exponent",
+        "bench_scaling",
+        "points[-LAST:]",
+        "points",
+        _PARTS,
+        "exponents",
     ),
 ]
 BENCH = [
