@@ -109,7 +109,10 @@ def jax_contender(job: Mapping[str, Any]) -> Contender:
     """One of `peers`, which knows its peak."""
     import jax
 
-    if jax.default_backend() != "cpu" and job.get("devices", 1) > jax.device_count():
+    import rnnjax
+
+    rnnjax.host.use_cpu_devices(n := job.get("devices", 1))
+    if jax.device_count() < n:
         raise NotImplementedError(f"there are {jax.device_count()} devices")
     made = peers.jax_contender(job)
     found = peak(made.calls["train"], planned(made.facts["train"]))

@@ -24,7 +24,7 @@ def peak(call: Callable[[], Any], planned: float | None = None) -> Callable[[], 
 
     Args:
       call: what needs memory.
-      planned: megabytes that XLA plans for, on an accelerator.
+      planned: megabytes that XLA plans for, where they stand for what is measured.
     """
 
     def resident() -> float:
@@ -45,14 +45,19 @@ def peak(call: Callable[[], Any], planned: float | None = None) -> Callable[[], 
     if planned is not None:
         return lambda: planned
     torch = sys.modules.get("torch")
-    return allocated if torch is not None and torch.cuda.is_available() else resident
+    if torch is not None and torch.cuda.is_available():
+        return allocated
+    if not REFERENCES.exists():
+        raise NotImplementedError(f"resident memory is measured by {REFERENCES}, which is Linux's")
+    return resident
 
 
 def planned(facts: dict[str, Any]) -> float | None:
-    """What XLA plans for beside a program's inputs, in MB; None on a CPU, where it is measured."""
+    """What XLA plans for beside a program's inputs, in MB; None where it is measured."""
     import jax
 
-    return None if jax.default_backend() == "cpu" else facts["temporary_bytes"] / 1e6
+    measured = jax.default_backend() == "cpu" and REFERENCES.exists()
+    return None if measured else facts["temporary_bytes"] / 1e6
 
 
 def release() -> None:

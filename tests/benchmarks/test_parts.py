@@ -17,6 +17,7 @@ import suite
 import worker
 from matplotlib.figure import Figure
 from peak import PAGE, peak
+from timing import POOL
 
 PARTS = [bench_memory, bench_ragged, bench_scaling, bench_streaming, bench_training]
 each = pytest.mark.parametrize("part", PARTS, ids=lambda part: part.__name__)
@@ -200,3 +201,14 @@ def test_efficiency_is_one_where_devices_do_what_they_could(axis, seconds, share
     assert found["rnnjax, 1 device"] == pytest.approx((1, 1, 1))
     assert found["rnnjax, 2 devices"] == pytest.approx((share,) * 3)
     assert f"{share:.2f}" in bench_scaling.table([row])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("axis", ["strong", "weak"])
+def test_devices_share_a_batch(axis):
+    with POOL:
+        rows = bench_scaling.measure({**bench_scaling.point(axis, 8, 4, 8), "rounds": 2})
+    assert [row["mode"] for row in rows] == ["forward", "train"]
+    for row in rows:
+        assert not row["absent"]
+        assert len(row["figures"]) == len(bench_scaling.contenders(row["case"])) >= 1
