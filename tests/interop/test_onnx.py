@@ -268,6 +268,12 @@ def test_what_moves_numbers(name):
             interop.from_onnx(model, proto)
 
 
+def test_what_moves_as_many_steps_as_rows():
+    proto, model = moving([TO_ROWS, "again"], [B, B, D])
+    with pytest.raises(ValueError, match="steps and rows have changed their places"):
+        interop.from_onnx(model, proto)
+
+
 def test_a_size_that_was_traced():
     """PyTorch's exporter calls steps open and writes how many there were into a Reshape."""
     for sizes in (["t", "b", D], [None, None, D], ["t", "b", "d"]):
