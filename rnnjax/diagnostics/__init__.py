@@ -1,4 +1,9 @@
-"""Floor 4: seeing what a recurrence does: gradients through time, Jacobians, pictures of them."""
+"""Floor 4: seeing what a recurrence does: gradients through time, Jacobians, pictures of them.
+
+What follows a cell, its steps or a loss may stand under `jax.jit`. What counts or searches, and so
+cannot say beforehand how much it finds (`fixed_points`, `unit_statistics`, `gate_statistics`,
+`time_constants`, `memory`, `recurrent_norms`, `descent`, `compare`), takes and gives NumPy.
+"""
 
 from rnnjax.diagnostics._state import as_vector as as_vector
 from rnnjax.diagnostics.cliff import Cliff as Cliff
@@ -46,6 +51,7 @@ from rnnjax.diagnostics.products import plot_jacobian_products as plot_jacobian_
 from rnnjax.diagnostics.states import Trajectory as Trajectory
 from rnnjax.diagnostics.states import UnitStatistics as UnitStatistics
 from rnnjax.diagnostics.states import plot_state_norms as plot_state_norms
+from rnnjax.diagnostics.states import plot_trajectory as plot_trajectory
 from rnnjax.diagnostics.states import plot_unit_statistics as plot_unit_statistics
 from rnnjax.diagnostics.states import state_norms as state_norms
 from rnnjax.diagnostics.states import trajectory as trajectory

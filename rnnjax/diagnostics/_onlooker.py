@@ -22,14 +22,14 @@ MOST = BESIDE - 1
 class Onlooker:
     """Takes the place of `unroll` while a loss is traced.
 
-    First to see what there is, then with a probe for each run. A probe adds nothing to the run, but
-    its gradient is made to be what is looked for.
+    First to see what there is, then with a probe for each run, or None for one that is let be. A
+    probe adds nothing to the run, but its gradient is made to be what is looked for.
 
     Attributes:
       runs: names and lengths of what was run.
     """
 
-    def __init__(self, probes: list[Array] | None):
+    def __init__(self, probes: list[Array | None] | None):
         self.probes = probes
         self.runs: list[tuple[str, int]] = []
 
@@ -43,9 +43,9 @@ class Onlooker:
             except ValueError:  # it keeps nothing
                 return unroll(cell, params, state, xs, **rows, **options)
             self.runs.append((f"{cell.name}{' reversed' * options['reverse']}", steps.time))
-            if self.probes is None:
+            probe = None if self.probes is None else self.probes[len(self.runs) - 1]
+            if probe is None:
                 return unroll(cell, params, state, xs, **rows, **options)
-            probe = self.probes[len(self.runs) - 1]
             return _probed(cell, options)(probe, params, begin, xs, rows)
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._cell import Array, Cell, Params, PyTree, State
-from rnnjax._check import check_call, checked_rows, require_cell, sequence_sizes
+from rnnjax._check import check_call, checked_rows, sequence_sizes
 from rnnjax._compile._memory import remembered
 from rnnjax._compile._static import Static
 from rnnjax._dtypes import at_least_float32
@@ -75,21 +75,21 @@ def steps_of(
 
 
 def compiled(
-    f: Callable[..., Any], cell: Cell, params: Params, told: tuple[Any, ...], *given: Any
+    f: Callable[..., Any], what: Any, params: Params, told: tuple[Any, ...], *given: Any
 ) -> Any:
-    """`f(cell, params, told, *given)` under jit, compiled once for a cell that has not changed.
+    """`f(what, params, told, *given)` under jit, compiled once for a cell that has not changed.
 
     As `unroll` has it: what a step reads besides its arguments is looked at in each call, and
-    parameters may be no arrays. `told` has a hash, and `f` is a function of a module.
+    parameters may be no arrays. `told` has a hash, and `f` is a function of a module. What it is of
+    may also be a function of the user's.
     """
-    require_cell("cell", cell)
     arrays, static = Static.of(params)
 
-    def make(get: Callable[[], Cell]) -> Callable[..., Any]:
+    def make(get: Callable[[], Any]) -> Callable[..., Any]:
         return jax.jit(lambda arrays, *given: f(get(), static.joined(arrays), told, *given))
 
     apart = Static((static.tree, f, told), static.leaves)
-    return remembered(cell, apart, make)(arrays, *given)
+    return remembered(what, apart, make)(arrays, *given)
 
 
 def one_step(x: PyTree, batch: tuple[int, ...]) -> Steps:
@@ -138,7 +138,8 @@ def run(
 
 def is_floating(leaf: Any) -> bool:
     """Whether a leaf is an array of real or complex numbers; parameters may be no arrays."""
-    return isinstance(leaf, jax.Array | np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.inexact)
+    is_array = isinstance(leaf, jax.Array | np.ndarray | np.generic)
+    return is_array and jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
 def floating(tree: PyTree) -> tuple[list[Array], Any]:
@@ -158,12 +159,20 @@ def entering(loss: Callable[[PyTree], Any], ys: PyTree) -> list[Array]:
     leaves, whole = floating(ys)
 
     def total(leaves: list[Array]) -> Array:
-        value = jnp.asarray(loss(whole(leaves)))
-        if not jnp.issubdtype(value.dtype, jnp.floating):
-            raise TypeError(f"loss must return real numbers, got {value.dtype}")
-        return value.sum()
+        return real_numbers("loss", loss(whole(leaves))).sum()
 
     return jax.grad(total)(leaves)
+
+
+def real_numbers(what: str, found: Any, *, one: bool = False) -> Array:
+    """What a loss returned, if it is an array of real numbers, or one of them; else TypeError."""
+    wanted = "one real number" if one else "an array of real numbers"
+    is_number = hasattr(found, "shape") or isinstance(found, float)
+    value = jnp.asarray(found) if is_number else None
+    if value is None or not jnp.issubdtype(value.dtype, jnp.floating) or (one and value.ndim):
+        came = f"{value.dtype}{list(value.shape)}" if value is not None else type(found).__name__
+        raise TypeError(f"{what} must return {wanted} and nothing beside, got {came}")
+    return value
 
 
 def at_steps(where: Array, tree: Any) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -44,7 +45,7 @@ class Cliff(NamedTuple):
 
     w: np.ndarray
     b: np.ndarray
-    loss: np.ndarray
+    loss: Array
 
 
 def cliff_loss(params: dict[str, Array], steps: int = 50) -> Array:
@@ -103,9 +104,15 @@ def cliff(w: Any = None, b: Any = None, *, steps: int = 50) -> Cliff:
     zero, one = jnp.array(0.0), jnp.array(1.0)
     directions = {"w": one, "b": zero}, {"w": zero, "b": one}
     found = loss_slice(
-        lambda params: cliff_loss(params, steps), {"w": zero, "b": zero}, directions, (w, b)
+        _after(natural("steps", steps, least=1)), {"w": zero, "b": zero}, directions, (w, b)
     )
     return Cliff(w, b, found.values)
+
+
+@functools.cache
+def _after(steps: int) -> Callable[[dict[str, Array]], Array]:
+    """The loss after so many steps: one function for each, so that it is compiled once."""
+    return functools.partial(cliff_loss, steps=steps)
 
 
 def plot_cliff(axes: Any, surface: Cliff, paths: Mapping[str, Descent]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -14,60 +15,70 @@ from rnnjax._factory import natural
 from rnnjax._unroll import unroll
 from rnnjax.diagnostics._draw import styled
 from rnnjax.diagnostics.gradients import GradientFlow, gradient_flow
+from rnnjax.diagnostics.training import LossGradients, loss_gradients
 
-# How many sequences the gradients are seen on.
+if TYPE_CHECKING:
+    from rnnjax.train.task import Task
+
+# How many sequences the gradients are seen on; and the settings of what is no task.
 ROWS = 32
+DEFAULTS: dict[str, Any] = {
+    "steps": 1000, "batch_size": 32, "learning_rate": 1e-3, "clip_norm": 1.0, "seed": 0,
+}  # fmt: skip
 
 
 class Compared(NamedTuple):
     """One cell of a comparison.
 
     Attributes:
-      before: the gradients with the parameters that were drawn.
+      before: the gradients with the parameters that were drawn; of a task, in all its loss.
       after: those with the parameters that training ended in, for the same sequences.
       losses: the loss of these sequences, before and after.
       params: the parameters, before and after.
     """
 
-    before: GradientFlow
-    after: GradientFlow
+    before: GradientFlow | LossGradients
+    after: GradientFlow | LossGradients
     losses: tuple[float, float]
     params: tuple[Params, Params]
 
 
 def compare(
-    cells: Mapping[str, Cell],
-    draw: Callable[[Array, int], tuple[PyTree, PyTree]],
-    loss: Callable[[PyTree, PyTree], Array],
+    cells: Mapping[str, Cell] | Sequence[str],
+    task: Task | Callable[[Array, int], tuple[PyTree, PyTree]],
+    loss: Callable[[PyTree, PyTree], Array] | None = None,
     *,
-    steps: int = 1000,
-    batch_size: int = 32,
-    learning_rate: float = 1e-3,
-    clip_norm: float = 1.0,
-    seed: int = 0,
-    errors: Literal["last", "each", "all"] = "last",
+    steps: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    clip_norm: float | None = None,
+    seed: int | None = None,
+    errors: Literal["last", "each", "all"] | None = None,
 ) -> dict[str, Compared]:
     """Trains cells on one task, each alike, and sees their gradients against lag on either side.
 
-    They get the same batches and Adam with the same settings; nothing is tuned for any of them.
+    They get the same batches and an optimizer with the same settings; nothing is tuned for any.
 
     Args:
-      cells: models by name, each a cell whose outputs the loss takes, such as
-        `stack(rnn=lstm(64), readout=linear(1))`.
-      draw: (key, B) -> (xs [T, B, ...], targets), a new batch for each key.
-      loss: (ys [T, B, ...], targets) -> the loss, a scalar.
-      steps: of training.
-      batch_size: B.
-      learning_rate: constant.
-      clip_norm: the largest global norm of the gradient; 0 for none.
-      seed: of the parameters, the batches and the noise.
-      errors: whose gradients, as in `gradient_flow`.
+      cells: of a task, names of cells that it offers, as `["lstm", "gru"]`; else models by name,
+        each a cell whose outputs the loss takes, such as `stack(rnn=lstm(64), readout=linear(1))`.
+      task: one of `rnnjax.tasks`, such as `Adding(T=50)`; or (key, B) -> (xs [T, B, ...], targets),
+        a new batch for each key.
+      loss: (ys [T, B, ...], targets) -> the loss, a scalar; None for a task, which has its own.
+      steps: of training; by default what the task says, else 1,000.
+      batch_size: B; as the task says, else 32.
+      learning_rate: as the task says, else 0.001 of Adam, constant.
+      clip_norm: the largest global norm of the gradient, 0 for none; as the task says, else 1.
+      seed: of the parameters, the batches and the noise; as the task says, else 0.
+      errors: whose gradients, as in `gradient_flow`, "last" by default; None for a task, whose are
+        seen as in `loss_gradients`.
 
     Returns:
       `Compared`, by name.
 
     Raises:
-      TypeError: one of the cells is none, or the loss is not real.
+      TypeError: one of the cells is none, the loss is not real, or there is none or one too many.
+      ValueError: the task does not offer a cell.
       NonFiniteError: training ran into non-finite numbers and stayed there.
 
     Example:
@@ -90,33 +101,96 @@ def compare(
       IEEE Transactions on Neural Networks 5(2), 1994.
     """
     # Here, since training imports what looks at its gradients.
-    from rnnjax.train import fit, generated, init_train_state, make_train_step, optimizer
+    from rnnjax.train.task import Task
 
-    natural("steps", steps)
-    source = generated(draw, batch_size, seed=seed, axes=None)
-    init_key, run_key, seen_key = jax.random.split(jax.random.key(seed), 3)
-    xs, targets = jax.jit(draw, static_argnums=1)(seen_key, ROWS)
-    found = {}
+    given = {
+        "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate,
+        "clip_norm": clip_norm, "seed": seed,
+    }  # fmt: skip
+    given = {name: value for name, value in given.items() if value is not None}
+    if isinstance(task, Task):
+        if loss is not None or errors is not None:
+            raise TypeError("a task has its own loss and errors: leave out loss and errors")
+        return {name: _on_task(dataclasses.replace(task, cell=name, **given)) for name in cells}
+    if loss is None or not isinstance(cells, Mapping):
+        raise TypeError(
+            "of a function that draws batches, cells must be models by name, and loss a function "
+            "(ys, targets) -> scalar: pass both, or a task of rnnjax.tasks"
+        )
     for name, cell in cells.items():
         require_cell(f"cells: {name}", cell)
-        rule = optimizer("adam", learning_rate, clip_norm)
+    settings = {**DEFAULTS, **given}
+    return {
+        name: _on_batches(cell, task, loss, errors or "last", **settings)
+        for name, cell in cells.items()
+    }
 
-        def value(params: Params, carried: Any, batch: Any, key: Any, cell: Cell = cell) -> Any:
-            state = None if key is None else cell.initial_state(params, (batch_size,), key=key)
-            return loss(unroll(cell, params, state, batch[0])[1], batch[1]), (carried, {})
 
-        def flow(params: Params, cell: Cell = cell) -> GradientFlow:
-            return gradient_flow(
-                cell, params, None, xs, lambda ys: loss(ys, targets), errors=errors
-            )
+def _on_batches(
+    cell: Cell,
+    draw: Callable[[Array, int], tuple[PyTree, PyTree]],
+    loss: Callable[[PyTree, PyTree], Array],
+    errors: Literal["last", "each", "all"],
+    *,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    clip_norm: float,
+    seed: int,
+) -> Compared:
+    from rnnjax.train import generated, optimizer
 
-        params = cell.init(init_key, step_spec(xs))
-        state = init_train_state(params, rule, run_key)
-        state = fit(make_train_step(value, rule), state, source, steps=steps)
-        both = params, state.params
-        before, after = (float(value(p, (), (xs, targets), None)[0]) for p in both)
-        found[name] = Compared(flow(params), flow(state.params), (before, after), both)
-    return found
+    init_key, run_key, seen_key = jax.random.split(jax.random.key(seed), 3)
+    seen = xs, targets = jax.jit(draw, static_argnums=1)(seen_key, ROWS)
+
+    def value(params: Params, carried: Any, batch: Any, key: Any) -> Any:
+        state = None if key is None else cell.initial_state(params, (batch_size,), key=key)
+        return loss(unroll(cell, params, state, batch[0])[1], batch[1]), (carried, {})
+
+    return _compared(
+        value, cell.init(init_key, step_spec(xs)), (), run_key,
+        optimizer("adam", learning_rate, clip_norm),
+        generated(draw, batch_size, seed=seed, axes=None), natural("steps", steps), (seen, None),
+        lambda p: gradient_flow(cell, p, None, xs, lambda ys: loss(ys, targets), errors=errors),
+    )  # fmt: skip
+
+
+def _on_task(task: Task) -> Compared:
+    from rnnjax.train.run import seed_key
+
+    task.check()
+    data = task.data()
+    system, source = task.system(data.facts), task.source(data)
+    steps = task.total_steps(source)
+    init_key, run_key, seen_key = jax.random.split(seed_key(task.seed), 3)
+    params = system.init(init_key)
+    carried = system.carried(params, jax.random.fold_in(run_key, 0))
+    seen = source.batch(steps)  # the first one that is not trained on
+    return _compared(
+        system.loss, params, carried, run_key, task.transformation(source), source, steps,
+        (seen, seen_key), lambda p: loss_gradients(system.loss, p, carried, seen, seen_key),
+    )  # fmt: skip
+
+
+def _compared(
+    loss: Callable[..., Any],
+    params: Params,
+    carried: PyTree,
+    key: Array,
+    rule: Any,
+    source: Any,
+    steps: int,
+    seen: tuple[PyTree, Any],
+    see: Callable[[Params], GradientFlow | LossGradients],
+) -> Compared:
+    """Trains, and sees the gradients of the batch and key in `seen` on either side."""
+    from rnnjax.train import fit, init_train_state, make_train_step
+
+    state = init_train_state(params, rule, key, carried)
+    state = fit(make_train_step(loss, rule), state, source, steps=steps)
+    both = params, state.params
+    before, after = (float(loss(p, carried, *seen)[0]) for p in both)
+    return Compared(see(params), see(state.params), (before, after), both)
 
 
 def plot_compare(

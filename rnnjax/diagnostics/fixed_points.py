@@ -13,9 +13,11 @@ import numpy as np
 
 from rnnjax._cell import Array, Cell, Params, PyTree, State
 from rnnjax._factory import natural, non_negative
+from rnnjax.diagnostics._draw import principal
 from rnnjax.diagnostics._state import Select, Units, as_vector, settled
 from rnnjax.diagnostics._steps import compiled
 from rnnjax.diagnostics.jacobians import dense, forward, stepped
+from rnnjax.diagnostics.states import Trajectory
 
 # How far beyond 1 a magnitude has to be to count: float32 gives 1 as a little more or less.
 MARGIN = 1e-4
@@ -293,25 +295,16 @@ def plot_fixed_points(axes: Any, found: FixedPoints, states: Any = None) -> None
     Args:
       axes: matplotlib's axes to draw on; 3-D where they have `projection="3d"`.
       found: what `fixed_points` returned.
-      states: vectors of states over time [T, *B, N], as of `trajectory`, which say what the
-        directions are; None for those of the points themselves.
+      states: what `trajectory` returned, or vectors [T, *B, N] of it, which say what the directions
+        are; None for those of the points themselves.
 
     Raises:
       ValueError: there are fewer numbers or points than directions.
     """
-    ndim, size = 3 if axes.name == "3d" else 2, found.points.shape[-1]
-    cloud = found.points[~found.outlier] if states is None else np.reshape(states, (-1, size))
-    cloud = cloud.astype(float)
-    if min(cloud.shape) < ndim:
-        raise ValueError(f"{len(cloud)} points of {size} numbers have no {ndim} directions to draw")
-    middle = cloud.mean(axis=0)
-    _, sizes, directions = np.linalg.svd(cloud - middle, full_matrices=False)
-
-    def seen(vectors: np.ndarray) -> np.ndarray:
-        return ((vectors - middle) @ directions[:ndim].T).T
-
+    states = states.drawn if isinstance(states, Trajectory) else states
+    seen = principal(axes, found.points[~found.outlier] if states is None else states)
     if states is not None:
-        for path in np.reshape(states, (len(states), -1, size)).swapaxes(0, 1):
+        for path in np.reshape(states, (len(states), -1, found.points.shape[-1])).swapaxes(0, 1):
             axes.plot(*seen(path), color="0.7", linewidth=0.6, zorder=1)
     kinds = {
         "attractor": (found.stable & ~found.line, {"marker": "o", "color": "black"}),
@@ -322,13 +315,10 @@ def plot_fixed_points(axes: Any, found: FixedPoints, states: Any = None) -> None
     for n in sorted(set(found.unstable[saddle]) - {0}):
         marker = {"marker": (n + 2, 0, 0), "facecolor": "white", "edgecolor": "tab:red"}
         kinds[f"{n} way{'s' if n > 1 else ''} out"] = saddle & (found.unstable == n), marker
-    more = {"depthshade": False} if ndim == 3 else {}
+    more = {"depthshade": False} if axes.name == "3d" else {}
     for name, (which, style) in kinds.items():
         points = found.points[which & ~found.outlier]
         if len(points):
             label = f"{name} ({len(points)})"
             axes.scatter(*seen(points), s=60, zorder=3, label=label, **style, **more)
-    shares = np.square(sizes) / np.square(sizes).sum()
-    for n, name in enumerate("xyz"[:ndim]):
-        getattr(axes, f"set_{name}label")(f"PC {n + 1} ({shares[n]:.0%} of variance)")
     axes.legend()

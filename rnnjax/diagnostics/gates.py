@@ -9,20 +9,31 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnnjax import unroll
+from rnnjax import cells, unroll
 from rnnjax._cell import Array, Cell, Params, PyTree, State
 from rnnjax._check import require_cell
 from rnnjax.diagnostics._draw import styled
 
 # The gates of cells by the names of their equations, in the order in which a step computes them.
+_LSTMS = (
+    "lstm", "peephole_lstm", "projected_lstm", "layer_norm_lstm", "conv_lstm", "phased_lstm",
+    "multiplicative_lstm",
+)  # fmt: skip
 NAMES = {
-    **dict.fromkeys(("lstm", "peephole_lstm", "projected_lstm", "layer_norm_lstm"), "f i o"),
-    **dict.fromkeys(("gru", "layer_norm_gru"), "r z"),
-    "coupled_lstm": "f o",
+    **dict.fromkeys(_LSTMS, "f i o"),
+    **dict.fromkeys(("gru", "layer_norm_gru", "conv_gru", "gru_d"), "r z"),
+    **dict.fromkeys(("coupled_lstm", "qrnn"), "f o"),
+    **dict.fromkeys(("ran", "atr"), "i f"),
+    **dict.fromkeys(("ligru", "fast_grnn", "gated_antisymmetric"), "z"),
+    **dict.fromkeys(("slstm", "mlstm"), "o"),
+    **dict.fromkeys(("brc", "nbrc"), "c"),
+    "lstm_1997": "i o",
+    "on_lstm": "i f o",
     "mgu": "f",
-    "ligru": "z",
     "ugrnn": "g",
-    "ran": "i f",
+    "cfn": "θ η",
+    "sru": "f r",
+    "rg_lru": "r i",
 }
 # A gate is stuck below the one, and above the other.
 LOW, HIGH = 0.1, 0.9
@@ -68,8 +79,8 @@ def gates(
       xs: what it reads, [T, *B, ...].
       state: the state before the first step; None for `cell.initial_state`.
       names: of the gates, in the order in which a step computes them; by default those of the
-        cell's equations where they are known, below the parts they are in, as in "rnn.f", and else
-        "gate 0" and so on.
+        cell's equations, below the parts they are in, as in "rnn.f". Where one is of another cell,
+        no name is guessed: all are numbered, "gate 0" and so on.
       lengths: integers [*B], as in `unroll`.
 
     Returns:
@@ -114,9 +125,9 @@ def _names(cell: Cell, at: str = "") -> list[str]:
     factory, args, keywords = cell._recipe
     parts = [(key, part) for key, part in [*enumerate(args), *keywords] if isinstance(part, Cell)]
     inner = [_names(part, f"{at}{key}." if len(parts) > 1 else at) for key, part in parts]
-    return [at + name for name in NAMES.get(factory.__name__, "").split()] + [
-        *itertools.chain(*inner)
-    ]
+    ours = factory is getattr(cells, factory.__name__, None)
+    own = NAMES.get(factory.__name__, "").split() if ours else []
+    return [*(at + name for name in own), *itertools.chain(*inner)]
 
 
 def gate_statistics(

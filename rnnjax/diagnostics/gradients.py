@@ -201,7 +201,7 @@ def onto(
     What enters with the state after a row's last step counts for that step. Lags are those to the
     last of the flags.
     """
-    step, rank = times(steps.time, steps.batch), len(steps.batch)
+    place, rank = steps.real.cumsum(0), len(steps.batch)  # the first real step is at 1
     has_error = jnp.zeros(steps.real.shape, bool)
     for after, found in zip((True, False), entered, strict=True):
         for g in found:
@@ -212,8 +212,8 @@ def onto(
         after = at_steps((where & steps.last).any(0), entered[0])
         gradient = back((after, at_steps(where, entered[1])))
         norms = {path: norm(gradient[..., place]) for path, place in units.places.items()}
-        last = jnp.where(where & has_error, step, -1).max(0)
-        lags = jnp.where(steps.real, jnp.maximum(last + 1 - step, 0), 0)
+        last = jnp.where(where & has_error, place, 0).max(0)
+        lags = jnp.where(steps.real, jnp.maximum(last + 1 - place, 0), 0)
         held = jnp.zeros(lags.shape, norm(gradient).dtype)
         if clip is not None:
             held = (jnp.abs(gradient) >= clip).mean(-1, dtype=held.dtype)

@@ -12,6 +12,7 @@ import optax
 
 from rnnjax._cell import Array, PyTree
 from rnnjax._factory import natural
+from rnnjax.diagnostics._steps import compiled, floating, is_floating, real_numbers
 
 
 class Slice(NamedTuple):
@@ -23,7 +24,7 @@ class Slice(NamedTuple):
     """
 
     at: tuple[np.ndarray, ...]
-    values: np.ndarray
+    values: Array
 
 
 class Descent(NamedTuple):
@@ -47,11 +48,11 @@ def random_direction(key: Array, params: PyTree) -> PyTree:
 
     so that a step is as large beside the weights of a small unit as beside those of a large one,
     and slices of different networks can be compared. Weights lead into the unit of their last axis.
-    What has fewer than two axes, as biases, does not move.
+    What has fewer than two axes, as biases, does not move; nor do integers.
 
     Args:
       key: what it is drawn by.
-      params: the parameters; real.
+      params: the parameters.
 
     Returns:
       A tree like `params`.
@@ -68,19 +69,21 @@ def random_direction(key: Array, params: PyTree) -> PyTree:
       Li, Xu, Taylor, Studer & Goldstein, Visualizing the Loss Landscape of Neural Nets, NeurIPS
       2018, arXiv:1712.09913.
     """
-    leaves, tree = jax.tree.flatten(params)
+    leaves, tree = jax.tree.flatten(_numbers(params))
 
     def drawn(key: Array, weight: Array) -> Array:
-        if jnp.ndim(weight) < 2 or not jnp.issubdtype(weight.dtype, jnp.floating):
+        if jnp.ndim(weight) < 2 or not is_floating(weight):
             return jnp.zeros_like(weight)
         along = jax.random.normal(key, weight.shape, weight.dtype)
         axes = tuple(range(weight.ndim - 1))
-        sizes = (jnp.sqrt(jnp.square(a).sum(axes, keepdims=True)) for a in (weight, along))
+        sizes = (jnp.sqrt(jnp.square(jnp.abs(a)).sum(axes, keepdims=True)) for a in (weight, along))
         wanted, found = sizes
         return along * (wanted / found)
 
     keys = jax.random.split(key, len(leaves))
-    return tree.unflatten([drawn(k, leaf) for k, leaf in zip(keys, leaves, strict=True)])
+    return tree.unflatten(
+        [drawn(k, w) if hasattr(w, "dtype") else w for k, w in zip(keys, leaves, strict=True)]
+    )
 
 
 def loss_slice(
@@ -96,8 +99,10 @@ def loss_slice(
         L(θ + α d)        L(θ + α d + β e)
 
     Args:
-      loss: from parameters to a scalar.
-      params: θ, where α and β are 0.
+      loss: from parameters to a scalar. It is compiled once, as `unroll` does with a step, where
+        all that it reads besides them can be known; bind what may change, such as a batch, with
+        `functools.partial`, or close over it as a JAX array.
+      params: θ, where α and β are 0; its real and complex numbers move, all else stays.
       directions: d, or d and e: trees like `params`, such as `random_direction` draws, or the
         difference of two networks.
       at: α, and β: numbers [n], the same for both, or a pair of them; by default 51 from -1 to 1.
@@ -107,6 +112,7 @@ def loss_slice(
       A `Slice`.
 
     Raises:
+      TypeError: the loss is not one real number.
       ValueError: there are not one or two directions, they are not like `params`, or `at` is not
         one or two rows of numbers.
 
@@ -117,6 +123,7 @@ def loss_slice(
       >>> print(loss_slice(bowl, jnp.zeros(2), [jnp.array([1.0, 0.0])], [-1.0, 0.0, 2.0]).values)
       [1. 0. 4.]
     """
+    params, *directions = _numbers([params, *directions])
     if len(directions) not in (1, 2):
         raise ValueError(f"directions must be one or two trees, got {len(directions)}")
     for n, along in enumerate(directions):
@@ -134,17 +141,31 @@ def loss_slice(
             f"directions, got {at!r}: pass a list for the same numbers along each"
         )
     places = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    flat = jnp.asarray(places.reshape(-1, len(axes)), jnp.result_type(float))
+    given = [floating(along)[0] for along in directions]
+    values = compiled(_values, loss, params, (rows,), given, flat)
+    return Slice(axes, values.reshape(places.shape[:-1]))
+
+
+def _values(
+    loss: Callable[[PyTree], Array], params: PyTree, told: tuple, directions: Any, places: Array
+) -> Array:
+    """The loss at places along directions, [n]."""
+    start, whole = floating(params)
 
     def there(place: Array) -> Array:
         def moved(leaf: Array, *along: Array) -> Array:
-            steps = (place[n].astype(d.dtype) * d for n, d in enumerate(along))
-            return sum(steps, jnp.asarray(leaf))
+            return sum((place[n].astype(d.dtype) * d for n, d in enumerate(along)), leaf)
 
-        return loss(jax.tree.map(moved, params, *directions))
+        found = loss(whole([moved(*leaves) for leaves in zip(start, *directions, strict=True)]))
+        return real_numbers("loss", found, one=True)
 
-    flat = jnp.asarray(places.reshape(-1, len(axes)), jnp.result_type(float))
-    values = jax.jit(lambda flat: jax.lax.map(there, flat, batch_size=rows))(flat)
-    return Slice(axes, np.asarray(values).reshape(places.shape[:-1]))
+    return jax.lax.map(there, places, batch_size=told[0])
+
+
+def _numbers(tree: PyTree) -> PyTree:
+    """The tree, with Python's own floats as arrays."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, tree)
 
 
 def descent(
@@ -157,12 +178,15 @@ def descent(
 
     Args:
       loss: from parameters to a scalar.
-      params: where it begins.
+      params: where it begins; its real and complex numbers move, all else stays.
       optimizer: an optax transformation, such as `rnnjax.train.optimizer` gives.
       steps: how many it takes.
 
     Returns:
       A `Descent`.
+
+    Raises:
+      TypeError: the loss is not one real number.
 
     Example:
       >>> import jax.numpy as jnp, optax
@@ -172,14 +196,16 @@ def descent(
     """
     from rnnjax.train.step import init_train_state, make_train_step
 
+    start, whole = floating(_numbers(params))
+
     def as_trained(params: PyTree, carried: PyTree, batch: PyTree, key: Array) -> Any:
-        return loss(params), (carried, {})
+        return real_numbers("loss", loss(whole(params)), one=True), (carried, {})
 
     step = make_train_step(as_trained, optimizer)
-    state = init_train_state(params, optimizer, jax.random.key(0))
+    state = init_train_state(start, optimizer, jax.random.key(0))
     path = []
     for _ in range(natural("steps", steps) + 1):
-        here = jax.tree.map(np.array, state.params)  # a step gives its buffers away
+        here = jax.tree.map(np.array, whole(state.params))  # a step gives its buffers away
         state, metrics = step(state, ())
         path.append((here, metrics.loss, metrics.grad_norm))
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *path)

@@ -52,7 +52,9 @@ def lyapunov_exponents(
         left out.
 
     Returns:
-      [*B, k], the largest first, in nats per unit of time; -inf for directions that are lost.
+      [*B, k], the largest first, in nats per unit of time. -inf where a step takes a direction to
+      nothing, as a singular Jacobian does, or to less than its rounding, √N eps of what it makes
+      of the others: in float64 that is farther off.
 
     Raises:
       TypeError: the cell has no forward derivative, as `clip_gradient` has none.
@@ -103,10 +105,13 @@ def _exponents(cell: Cell, params: Params, told: tuple, state: State | None, xs:
             _, jvp = jax.linearize(f, units.read(state))
         grown = jax.vmap(jvp, in_axes=-1, out_axes=-1)(directions.astype(at.dtype))
         directions, r = jnp.linalg.qr(grown.astype(wide))
-        growth = jnp.log(jnp.abs(jnp.diagonal(r, axis1=-2, axis2=-1)))
+        growth = jnp.abs(jnp.diagonal(r, axis1=-2, axis2=-1))
+        rounding = tiny * jnp.linalg.norm(r, axis=-2).max(-1, keepdims=True)
+        growth = jnp.log(jnp.where(growth > rounding, growth, 0))
         state, _ = run(cell, params, state, one_step(x, batch))
         return (state, directions, total + jnp.where(counts, growth, 0)), None
 
+    tiny = size**0.5 * jnp.finfo(at.dtype).eps
     directions = jnp.linalg.qr(jax.random.normal(jax.random.key(0), (size, k), wide))[0]
     directions = jnp.broadcast_to(directions, (*batch, size, k))
     begin = (state, directions, jnp.zeros((*batch, k), wide))

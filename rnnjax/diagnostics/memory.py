@@ -79,8 +79,10 @@ def memory(
             "rows: expected these axes, and one of features"
         )
     wanted = wanted.reshape(*real.shape, -1)
-    those = range(natural("lags", lags, least=1)) if isinstance(lags, int) else lags
-    those = np.array([natural("lags", lag) for lag in those])
+    given: Any = lags if np.ndim(lags) else range(natural("lags", lags, least=1))
+    those = np.array([natural("lags", lag) for lag in given])
+    if not len(those):
+        raise ValueError("lags must name at least one, got none: pass an int, or some ints")
     first = those.max()  # the same steps for every lag
     middle = first + (len(states) - first) // 2
     size = states.shape[-1]

@@ -11,7 +11,7 @@ from rnnjax import emit_state, unroll
 from rnnjax._cell import Array, Cell, Params, PyTree, State
 from rnnjax._factory import non_negative
 from rnnjax._unroll import valid_steps
-from rnnjax.diagnostics._draw import styled
+from rnnjax.diagnostics._draw import principal, styled
 from rnnjax.diagnostics._state import Select, Units
 
 
@@ -29,6 +29,11 @@ class Trajectory(NamedTuple):
     real: np.ndarray
     names: list[str]
     leaves: dict[str, slice]
+
+    @property
+    def drawn(self) -> np.ndarray:
+        """The vectors in NumPy, NaN at padding, where a curve has a gap."""
+        return np.where(self.real[..., None], np.asarray(self.vectors, float), np.nan)
 
 
 class UnitStatistics(NamedTuple):
@@ -111,10 +116,36 @@ def state_norms(path: Trajectory) -> dict[str, np.ndarray]:
       >>> list(norms), norms["c"].shape
       (['h', 'c'], (5, 2))
     """
-    vectors = np.where(path.real[..., None], np.asarray(path.vectors, float), np.nan)
+    vectors = path.drawn
     return {
         leaf: np.linalg.norm(vectors[..., place], axis=-1) for leaf, place in path.leaves.items()
     }
+
+
+def plot_trajectory(axes: Any, path: Trajectory) -> None:
+    """Draws the paths of states, a line a row, in the two or three directions of most variance.
+
+    A row begins at a hollow circle, after its first step, and ends at a square.
+
+    Args:
+      axes: matplotlib's axes to draw on; 3-D where they have `projection="3d"`.
+      path: what `trajectory` returned.
+
+    Raises:
+      ValueError: there are fewer numbers or steps than directions.
+    """
+    vectors = path.drawn
+    seen = principal(axes, vectors)
+    rows = vectors.reshape(len(vectors), -1, vectors.shape[-1]).swapaxes(0, 1)
+    rows = [row[~np.isnan(row).any(axis=1)] for row in rows]
+    rows = [row for row in rows if len(row)]
+    for row in rows:
+        axes.plot(*seen(row), color="0.6", linewidth=0.8, zorder=1)
+    ends = {"first step": (0, "o", "white"), "last step": (-1, "s", "black")}
+    for name, (place, mark, colour) in ends.items():
+        points = seen([row[place] for row in rows])
+        axes.plot(*points, mark, color=colour, markeredgecolor="black", markersize=5, label=name)
+    axes.legend()
 
 
 def plot_state_norms(axes: Any, norms: dict[str, np.ndarray]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -30,19 +30,23 @@ class RecurrentNorms(NamedTuple):
     norm: float
 
 
-def recurrent_norms(cell: Cell, params: Params) -> dict[str, RecurrentNorms]:
+def recurrent_norms(
+    cell: Cell, params: Params, recurrent: Sequence[str] | None = None
+) -> dict[str, RecurrentNorms]:
     """The spectral radius and the norm of each block of a cell's recurrent weights.
 
     Args:
-      cell: the cell; its `recurrent` names the fields that multiply the hidden state.
+      cell: the cell.
       params: its parameters.
+      recurrent: the paths of those that multiply the state; by default what the cell says of the
+        hidden one, `cell.recurrent`.
 
     Returns:
       `RecurrentNorms` by path, with the gate's place where several lie beside each other: "w_h[0]"
       for the first gate of an LSTM, i. Weights of units on themselves alone are diagonal matrices.
 
     Raises:
-      ValueError: the cell names no recurrent fields, or one that its parameters lack.
+      ValueError: no fields are named, or one that the parameters lack.
 
     Example:
       >>> import jax, rnnjax
@@ -58,15 +62,16 @@ def recurrent_norms(cell: Cell, params: Params) -> dict[str, RecurrentNorms]:
     """
     require_cell("cell", cell)
     leaves = {path_name(path): leaf for path, leaf in jax.tree.leaves_with_path(params)}
-    missing = [path for path in cell.recurrent if path not in leaves]
-    if missing or not cell.recurrent:
+    chosen = cell.recurrent if recurrent is None else tuple(recurrent)
+    missing = [path for path in chosen if path not in leaves]
+    if missing or not chosen:
         raise ValueError(
-            f"{cell.name} names {', '.join(missing) or 'no fields'} as recurrent, its parameters "
-            f"are {', '.join(leaves) or 'none'}: set Cell.recurrent to the paths of those that "
-            "multiply the hidden state"
+            f"{cell.name} has {', '.join(missing) or 'no fields named'} as recurrent, its "
+            f"parameters are {', '.join(leaves) or 'none'}: pass recurrent=(...), the paths of "
+            "those that multiply the state; where none does, step_jacobian has what a step does"
         )
     found = {}
-    for path in cell.recurrent:
+    for path in chosen:
         blocks = _blocks(path, np.asarray(leaves[path]))
         for n, block in enumerate(blocks):
             name = path if len(blocks) == 1 else f"{path}[{n}]"

@@ -157,7 +157,7 @@ def _train_step(
         key = jax.random.fold_in(state.key, state.step + 1)
 
         def loss_of(params: PyTree) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
-            return _formed(loss(params, state.carried, batch, key), state.carried)
+            return formed(loss(params, state.carried, batch, key), state.carried)
 
         (value, (carried, more)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         with jax.numpy_dtype_promotion("standard"):  # optax's Adam relies on it
@@ -198,7 +198,7 @@ def _train_step(
     return jax.jit(train_step, donate_argnums=0)
 
 
-def _formed(found: Any, before: PyTree) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
+def formed(found: Any, before: PyTree) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
     """What a loss returned, if it has the form of one; else raises TypeError, and says the form."""
     try:
         value, (carried, more) = found

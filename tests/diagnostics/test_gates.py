@@ -1,5 +1,7 @@
 """Gates against equations in NumPy, and their statistics by hand."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,38 +22,68 @@ from rnnjax.diagnostics.gates import NAMES
 
 rng = np.random.default_rng(0)
 XS = rng.normal(size=(4, 2, 3)).astype(np.float32)
-# What stands in the columns of the weights, by the docstrings of the parameters.
-COLUMNS = {
-    **dict.fromkeys(("lstm", "peephole_lstm", "projected_lstm", "layer_norm_lstm"), "ifgo"),
-    **dict.fromkeys(("gru", "layer_norm_gru"), "rzn"),
-    "coupled_lstm": "fgo",
-    "mgu": "fn",
-    "ligru": "zn",
-    "ugrnn": "gc",
-    "ran": "if",
-}
+# Sizes that have no default, and cells whose gates a bias of H columns each does not open alone:
+# another name of fields, heads, or gates that are made of other gates.
+MORE = {"projected_lstm": (2,), "conv_lstm": (2,), "conv_gru": (2,)}
+OTHER = {"atr", "mlstm", "brc", "nbrc", "qrnn", "sru", "rg_lru", "gru_d", "phased_lstm"}
 
 
 def σ(x):
     return 1 / (1 + np.exp(-np.asarray(x, float)))
 
 
+def made(name):
+    """(cell, params, inputs) of a name."""
+    conv = name.startswith("conv")
+    cell = getattr(rnnjax, name)(*([(2, 2)] if conv else []), *MORE.get(name, (5,)))
+    xs = jnp.asarray(rng.normal(size=(1, 2, 2, 2, 3) if conv else (1, 2, 3)), jnp.float32)
+    if name == "projected_lstm":
+        cell = rnnjax.projected_lstm(5, 2)
+    if name == "phased_lstm":
+        xs = xs, jnp.ones((1, 2))
+    if name == "gru_d":
+        xs = xs, jnp.ones((1, 2, 3), bool), jnp.ones((1, 2, 3))
+    spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), xs)
+    return cell, cell.init(jax.random.key(0), spec), xs
+
+
 @pytest.mark.parametrize("name", NAMES)
+def test_names_are_those_of_the_equations(name):
+    """Each is there, in the order of the docstring's σ, and of the columns of the parameters."""
+    cell, params, xs = made(name)
+    found = jax.eval_shape(lambda params: gates(cell, params, xs), params)
+    assert set(found) == set(NAMES[name].split())
+    equations = getattr(rnnjax, name).__doc__
+    for gate in found:
+        assert re.search(rf"σ\({gate}\b|\b{gate}\b[^=\n]*= σ\(", equations), gate
+
+
+@pytest.mark.parametrize("name", sorted(NAMES.keys() - OTHER))
 def test_a_gate_is_opened_by_the_bias_of_its_own_columns(name):
-    cell = getattr(rnnjax, name)(5, **({"projection_size": 2} if "projected" in name else {}))
-    params = cell.init(jax.random.key(0), 3)
-    found = jax.jit(lambda params: gates(cell, params, XS[:1]))
+    cell, params, xs = made(name)
+    order = re.search(r"in the order ([^.;,]*(, [^.;,\s]+)*)", type(params).__doc__)[1]
+    columns = order.split(", ")
+    found = jax.jit(lambda params: gates(cell, params, xs))
     before = found(params)
-    assert set(before) == set(NAMES[name].split())
     for gate in before:
-        place = COLUMNS[name].index(gate)
+        size = before[gate].shape[-1]
+        place = columns.index(gate)
         b = np.array(params.b)
-        b[5 * place : 5 * place + 5] += 50
+        b[size * place : size * place + size] += 50
         after = found(params._replace(b=jnp.asarray(b)))
         assert (np.asarray(after[gate]) > 0.999).all()
         for other in set(before) - {gate}:
             if (name, other) != ("peephole_lstm", "o"):  # which looks at the memory
                 np.testing.assert_allclose(after[other], before[other], atol=1e-6)
+
+
+def test_a_cell_that_is_called_alike_has_no_names():
+    @rnnjax.cell_factory
+    def gru(size: int) -> rnnjax.Cell:
+        return BY_HAND
+
+    found = gates(gru(2), WEIGHTS, XS[:1])
+    assert list(found) == ["gate 0", "gate 1", "gate 2"]
 
 
 def test_the_gates_of_an_lstm_are_those_of_its_equations():

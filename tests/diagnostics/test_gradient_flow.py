@@ -286,8 +286,13 @@ def test_bad_arguments_say_what_to_do():
     cell, params = linear(np.eye(2))
     with pytest.raises(ValueError, match="errors"):
         gradient_flow(cell, params, None, XS, squared, errors="first")
-    with pytest.raises(TypeError, match="loss must return real numbers, got int"):
-        gradient_flow(cell, params, None, XS, lambda ys: (ys > 0).astype(int))
+    for wrong, came in (
+        (lambda ys: (ys > 0).astype(int), "int64"),
+        (lambda ys: (ys.sum(), ys.mean()), "tuple"),
+        (lambda ys: None, "NoneType"),
+    ):
+        with pytest.raises(TypeError, match=f"loss must return an array of real.*got {came}"):
+            gradient_flow(cell, params, None, XS, wrong)
     with pytest.raises(TypeError, match="no real or complex parameters"):
         gradient_terms(rnnjax.activation("tanh"), (), None, XS, jnp.sum)
     with pytest.raises(ValueError, match="by must"):

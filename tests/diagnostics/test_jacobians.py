@@ -186,6 +186,19 @@ def test_exponents_of_lorenz_are_those_published(x64):
     np.testing.assert_allclose(found.sum(-1), -(10 + 1 + 8 / 3), rtol=1e-3)  # the trace
 
 
+@pytest.mark.parametrize(("dtype", "wide"), [(np.float32, 4), (np.float64, 30)])
+def test_directions_that_are_lost_have_exponents_of_minus_infinity(dtype, wide, x64):
+    """Of a turned matrix of this rank, what should be nothing is rounding instead."""
+    q = np.linalg.qr(RNG.standard_normal((wide, wide)))[0]
+    sizes = np.linspace(2, 0.5, wide)
+    sizes[-2:] = 0
+    cell, params = linear((q @ np.diag(sizes) @ q.T).astype(dtype))
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+    found = np.asarray(lyapunov_exponents(cell, params, None, np.zeros((60, D), dtype)))
+    assert np.isneginf(found).tolist() == [False] * (wide - 2) + [True] * 2
+    np.testing.assert_allclose(found[:-2].sum(), np.log(sizes[:-2]).sum(), atol=0.2)
+
+
 @pytest.mark.parametrize("name", SOME)
 def test_any_cell_has_exponents(name):
     cell, params, state = reached(name)
@@ -223,7 +236,10 @@ def test_recurrent_weights_go_by_gate(x64):
     unit = dataclasses.replace(rnnjax.ind_rnn(2), recurrent=("diagonal",))
     own = unit.init(jax.random.key(0), FLOAT)._replace(diagonal=jnp.array([0.5, -2.0]))
     assert recurrent_norms(unit, own) == {"diagonal": (2, 2)}
-    with pytest.raises(ValueError, match="names no fields as recurrent"):
+    assert recurrent_norms(rnnjax.ind_rnn(2), own, "diagonal") == {"diagonal": (2, 2)}
+    with pytest.raises(ValueError, match=r"has w as recurrent.*w_x, diagonal, b: pass recurrent="):
+        recurrent_norms(unit, own, ("diagonal", "w"))
+    with pytest.raises(ValueError, match="has no fields named as recurrent"):
         recurrent_norms(rnnjax.linear(2), rnnjax.linear(2).init(jax.random.key(0), D))
 
 

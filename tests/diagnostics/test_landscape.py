@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from matplotlib.figure import Figure
+from tracing import traces
 
 from rnnjax.diagnostics import (
     cliff,
@@ -50,6 +51,49 @@ def test_slices_of_a_bowl():
     np.testing.assert_allclose(plane.values, want, rtol=1e-5)
     assert [axis.tolist() for axis in plane.at] == [at.tolist(), at[:2].tolist()]
     assert loss_slice(bowl, HERE, ALONG[:1]).values[25] == pytest.approx(of_bowl(0, 0))
+
+
+def test_a_loss_is_compiled_once():
+    bias = jnp.float32(0.5)
+
+    def loss(params):
+        return jnp.square(params["w"] + bias).sum()
+
+    params, along = {"w": np.ones(2, np.float32)}, [{"w": np.ones(2, np.float32)}]
+    one = loss_slice(loss, params, along, [0.0, 1.0])
+    with traces(anything=False):
+        other = loss_slice(loss, {"w": np.zeros(2, np.float32)}, along, [1.0, 2.0])
+    np.testing.assert_allclose(one.values, [4.5, 12.5])
+    np.testing.assert_allclose(other.values, one.values)
+    bias = jnp.float32(-1)  # what it reads has changed
+    np.testing.assert_allclose(loss_slice(loss, params, along, [0.0, 1.0]).values, [0, 2])
+    cliff([5.0], [-2.4], steps=2)
+    with traces(anything=False):
+        found = cliff([4.0], [-2.0], steps=2)
+    assert found.loss == pytest.approx(unit_loss(4.0, -2.0, 2), rel=1e-5)
+
+
+def test_what_is_no_real_number_stays():
+    """Integers, strings; a float of Python's own moves."""
+    params = {"w": np.ones((2, 2), np.float32), "n": np.int32(3), "kind": "square", "rate": 0.5}
+    along = {**params, "n": np.int32(7), "rate": 1.0}
+
+    def loss(params):
+        assert params["kind"] == "square"
+        return params["rate"] * params["n"] * params["w"].sum()
+
+    drawn = random_direction(jax.random.key(0), params)
+    assert (drawn["n"], drawn["kind"], drawn["rate"]) == (0, "square", 0)
+    values = loss_slice(loss, params, [along], [0.0, 1.0]).values
+    np.testing.assert_allclose(values, [6, 36])
+    path = descent(loss, params, optax.sgd(0.1), 1)
+    assert path.params["n"].tolist() == [3, 3]
+    np.testing.assert_allclose(path.params["rate"], [0.5, 0.5 - 0.1 * 12], rtol=1e-6)
+    for wrong, came in ((lambda p: p["w"], r"float32\[2, 2\]"), (lambda p: (1.0, 2.0), "tuple")):
+        with pytest.raises(TypeError, match=f"loss must return one real number.*got {came}"):
+            loss_slice(wrong, params, [along])
+        with pytest.raises(TypeError, match=f"loss must return one real number.*got {came}"):
+            descent(wrong, params, optax.sgd(0.1), 1)
 
 
 def test_directions_have_to_be_like_the_parameters():

@@ -53,7 +53,69 @@ def test_they_are_those_of_the_cell_by_itself():
     np.testing.assert_allclose(found.lags["gru(3)"], flow.by_lag(), rtol=1e-5)
     grads = jax.grad(lambda p: loss(p, (), XS, KEY)[0])(params)
     want = {name: float(jnp.linalg.norm(g)) for name, g in grads._asdict().items()}
-    assert {k: float(v) for k, v in found.groups.items()} == pytest.approx(want, rel=1e-5)
+    assert {k: float(v) for k, v in found.arrays.items()} == pytest.approx(want, rel=1e-5)
+    np.testing.assert_array_equal(found.by_lag(), found.lags["gru(3)"])
+    with pytest.raises(ValueError, match=r"at must be one of gru\(3\), got 'rnn'"):
+        found.by_lag("rnn")
+
+
+def test_of_a_mask_with_gaps_lags_are_real_steps():
+    mask = np.array([[1, 1, 1], [0, 1, 1], [1, 0, 0], [1, 0, 1], [0, 1, 0], [1, 1, 0]], bool)
+    params = CELL.init(KEY, D)
+
+    def masked(params, carried, batch, key):
+        return jnp.square(rnnjax.unroll(CELL, params, None, batch, mask=mask)[1]).sum(), ((), {})
+
+    packed = np.zeros_like(XS)
+    for row in range(B):
+        packed[: mask[:, row].sum(), row] = XS[mask[:, row], row]
+
+    def closed_up(params, carried, batch, key):
+        ys = rnnjax.unroll(CELL, params, None, packed, lengths=mask.sum(0))[1]
+        return jnp.square(ys).sum(), ((), {})
+
+    found, want = (
+        loss_gradients(f, params, (), XS, KEY).lags["gru(3)"] for f in (masked, closed_up)
+    )
+    np.testing.assert_allclose(found, want, rtol=1e-5)
+    assert np.isnan(found).tolist() == [False] * 4 + [True] * 2
+
+
+@pytest.mark.parametrize("way", ["forward", "reverse"])
+def test_a_run_that_the_loss_itself_takes_a_derivative_of_is_not_seen(way):
+    """And hides no other: training goes on."""
+
+    def penalised(params, carried, batch, key):
+        def run(xs):
+            return rnnjax.unroll(CELL, params, None, xs)[1].sum()
+
+        inner = jax.jvp(run, (batch,), (batch,))[1] if way == "forward" else jax.grad(run)(batch)
+        value, more = loss(params, carried, batch, key)
+        return value + jnp.square(inner).sum(), more
+
+    params = CELL.init(KEY, D)
+    found = loss_gradients(penalised, params, (), XS, KEY)
+    want = loss_gradients(loss, params, (), XS, KEY)
+    inner, outer = found.lags.values()
+    assert np.isnan(inner).all()
+    np.testing.assert_allclose(outer, want.lags["gru(3)"], rtol=1e-6)
+    grads = jax.grad(lambda p: penalised(p, (), XS, KEY)[0])(params)
+    want = {name: float(jnp.linalg.norm(g)) for name, g in grads._asdict().items()}
+    assert {k: float(v) for k, v in found.arrays.items()} == pytest.approx(want, rel=1e-5)
+
+
+def test_a_loss_of_another_form_says_so():
+    params = {"cell": CELL.init(KEY, D), "layers": np.int32(2)}
+    run = lambda params, batch: rnnjax.unroll(CELL, params["cell"], None, batch)[1]  # noqa: E731
+    with pytest.raises(TypeError, match=r"loss must return \(value, \(carried, metrics\)\)"):
+        loss_gradients(lambda p, c, b, k: run(p, b).sum(), params, (), XS, KEY)
+    with pytest.raises(TypeError, match="value of a loss must be a scalar"):
+        loss_gradients(lambda p, c, b, k: (run(p, b), (c, {})), params, (), XS, KEY)
+    found = loss_gradients(lambda p, c, b, k: (run(p, b).sum(), (c, {})), params, (), XS, KEY)
+    assert list(found.arrays) == [f"cell.{name}" for name in CELL.init(KEY, D)._fields]
+    np.testing.assert_allclose(
+        found.groups["cell"], np.linalg.norm([*found.arrays.values()]), rtol=1e-6
+    )
 
 
 def test_every_run_of_a_cell_in_any_model_is_seen():
@@ -122,9 +184,11 @@ def test_noise_carried_state_and_batch_axes_are_as_in_training():
     batch = np.moveaxis(XS, 0, 1)
     found = gradient_record(loss)(state, batch)
     _, metrics = make_train_step(loss, optimizer)(state, batch)
-    assert np.linalg.norm([*found["groups"].values()]) == pytest.approx(
-        float(metrics.grad_norm), rel=1e-5
-    )
+    for norms in (found["groups"], found["arrays"]):
+        assert np.linalg.norm([*norms.values()]) == pytest.approx(
+            float(metrics.grad_norm), rel=1e-5
+        )
+    assert [*found["groups"]] == ["readout", "rnn"]
     assert set(seen) == {(B, T, 1)}
     (lags,) = found["lags"].values()
     assert len(lags) == T
@@ -164,7 +228,8 @@ def test_a_run_draws_them_and_goes_on_with_them(tmp_path, capsys):
     found = recorded()
     assert list(found) == [1, 3, 5]
     name = load_run(folder, task_of).system.cell.name
-    assert {*found[1]["groups"]} == {
+    assert {*found[1]["groups"]} == {"rnn", "readout"}
+    assert {*found[1]["arrays"]} == {
         "rnn.w_x", "rnn.w_h", "rnn.b", "rnn.b_n", "readout.w", "readout.b"
     }  # fmt: skip
     assert len(found[1]["lags"][name]) == task.T
@@ -206,7 +271,31 @@ def test_cells_are_compared_on_either_side_of_training():
     want = found["gru"].after.by_lag()
     np.testing.assert_allclose(axes.lines[1].get_ydata(), want / want[0])
     with pytest.raises(TypeError, match="cells: a must be a Cell"):
-        compare({"a": rnnjax.gru}, draw, None)
+        compare({"a": rnnjax.gru}, draw, jnp.sum)
+    with pytest.raises(TypeError, match="cells must be models by name, and loss a function"):
+        compare(["gru"], draw, jnp.sum)
+
+
+def test_cells_are_compared_on_a_task():
+    task = Adding(T=4, hidden_size=2, batch_size=3, steps=50)
+    found = compare(["elman", "lstm"], task, steps=2)
+    for name, one in found.items():
+        system = dataclasses.replace(task, cell=name).system({})
+        (run,) = one.before.lags
+        assert run == system.cell.name
+        batch = task.source(None).batch(2)
+        before, after = (float(system.loss(p, (), batch, KEY)[0]) for p in one.params)
+        assert one.losses == pytest.approx((before, after), rel=1e-5)
+        assert before != after
+        assert (one.after.by_lag() > 0).all()
+        assert not np.allclose(one.before.by_lag(), one.after.by_lag())
+    axes = figure_type()().subplots()
+    plot_compare(axes, found)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["elman", "lstm"]
+    with pytest.raises(ValueError, match=r"cell must be one of .*, got 'xlstm'"):
+        compare(["xlstm"], task)
+    with pytest.raises(TypeError, match="a task has its own loss"):
+        compare(["gru"], task, jnp.sum)
 
 
 def test_what_is_held_at_a_time_changes_nothing(monkeypatch):
@@ -236,13 +325,19 @@ def test_a_cell_that_closes_over_what_the_loss_computes_says_so():
 def test_pictures_show_the_numbers():
     axes = figure_type()().subplots(1, 3)
     lags = {"a": [1.0, None, 0.25], "a cell with a name that is longer than a legend": [0.5]}
-    found = LossGradients({"w": 2.0, "b": 0.5}, lags)
+    lags["b"] = [None, None]
+    arrays = {"rnn.w": 3.0, "rnn.b": 4.0, "scale": 0.5}
+    found = LossGradients({"rnn": 5.0, "scale": 0.5}, arrays, lags)
     plot_loss_gradients(axes[0], found)
     np.testing.assert_array_equal(axes[0].lines[0].get_ydata(), [1, np.nan, 0.25])
-    assert [len(text.get_text()) for text in axes[0].get_legend().texts] == [1, 40]
+    labels = [text.get_text() for text in axes[0].get_legend().texts]
+    assert [len(label) for label in labels] == [1, 40, 13]
+    assert labels[2] == "b (none seen)"
     plot_gradient_groups(axes[1], found)
-    assert axes[1].lines[0].get_xdata().tolist() == [0.5, 2]
-    assert [*axes[1].lines[0].get_ydata(orig=True)] == ["b", "w"]
+    rows = [tick.get_text() for tick in axes[1].get_yticklabels()]
+    assert rows == ["rnn", "rnn.w", "rnn.b", "scale"]
+    np.testing.assert_array_equal(axes[1].lines[0].get_xdata(), [5, np.nan, np.nan, 0.5])
+    np.testing.assert_array_equal(axes[1].lines[1].get_xdata(), [np.nan, 3, 4, 0.5])
     records = [
         {"step": 1, "loss": 0.0},
         {"step": 1, "gradients": {"lags": {"a": [1.0, 0.1]}}},

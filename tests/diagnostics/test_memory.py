@@ -11,6 +11,7 @@ from rnnjax.diagnostics import (
     memory,
     plot_memory,
     plot_state_norms,
+    plot_trajectory,
     plot_unit_statistics,
     state_norms,
     trajectory,
@@ -87,6 +88,11 @@ def test_steps_and_features_have_to_agree():
         memory(path, np.zeros((30, 2, 1)), 25)
     with pytest.raises(ValueError, match="lags must be a positive int"):
         memory(path, np.zeros((30, 2, 1)), 0)
+    with pytest.raises(ValueError, match="lags must name at least one, got none"):
+        memory(path, np.zeros((30, 2, 1)), [])
+    with pytest.raises(TypeError, match=r"lags must be a positive int, got 3\.0"):
+        memory(path, np.zeros((30, 2, 1)), 3.0)
+    assert memory(path, np.zeros((30, 2, 1)), np.int64(3)).lags.tolist() == [0, 1, 2]
 
 
 def test_a_trajectory_is_the_states_of_a_loop_of_steps():
@@ -153,10 +159,34 @@ def test_pictures_say_what_they_show():
     norms = state_norms(path)
     plot_state_norms(axes, norms)
     np.testing.assert_allclose(axes.lines[0].get_ydata(), np.median(norms["state"], axis=1))
-    axes = Figure().add_subplot()
     values = rng.normal(size=(50, 3)) * [1, 1, 0]
+    axes = Figure().add_subplot()
     values[:, 1] = values[:, 0]
     plot_unit_statistics(axes, unit_statistics(as_path(values)))
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == ["dead (1)", "does what another does (1)"]
     assert [line.get_xdata().tolist() for line in axes.lines] == [[2], [0]]
+
+
+@pytest.mark.parametrize("kind", [None, "3d"])
+def test_paths_of_states_are_drawn_in_the_directions_of_most_variance(kind):
+    vectors = rng.normal(size=(8, 3, 4)) * [0.1, 5, 1, 0.3]
+    real = np.arange(8)[:, None] < np.array([8, 5, 0])
+    vectors[~real] = 1e3
+    axes = Figure().add_subplot(projection=kind)
+    plot_trajectory(axes, as_path(vectors, real))
+    values = vectors[real] - vectors[real].mean(0)
+    ndim = 3 if kind else 2
+    variances, directions = np.linalg.eigh(values.T @ values)
+    want = np.abs((vectors - vectors[real].mean(0)) @ directions[:, ::-1][:, :ndim])
+    *paths, first, last = axes.lines
+    for line, row, steps in ((paths[0], 0, 8), (paths[1], 1, 5)):
+        found = np.stack(line.get_data_3d() if kind else line.get_data(), -1)
+        np.testing.assert_allclose(np.abs(found), want[:steps, row], atol=1e-9)
+    assert len(paths) == 2  # a row of no steps has no path
+    for ends, steps in ((first, [0, 0]), (last, [7, 4])):
+        found = np.stack(ends.get_data_3d() if kind else ends.get_data(), -1)
+        np.testing.assert_allclose(np.abs(found), want[steps, [0, 1]], atol=1e-9)
+    assert axes.get_xlabel() == f"PC 1 ({variances[-1] / variances.sum():.0%} of variance)"
+    with pytest.raises(ValueError, match=f"1 points of 4 numbers have no {ndim} directions"):
+        plot_trajectory(axes, as_path(vectors[:1, :1]))
