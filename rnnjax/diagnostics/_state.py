@@ -125,7 +125,7 @@ class Units:
             start += size
         if len(ranks) > 1 or min(ranks, default=0) < 0:
             raise ValueError(f"the leaves of {what} disagree on the batch axes: {', '.join(known)}")
-        paths = () if select is None or callable(select) else _paths(select)
+        paths = () if select is None or callable(select) else paths_of(select)
         empty = [at for at in paths if not any(below(leaf.path, at) for leaf in leaves)]
         if not start or empty:
             found = f"select: {', '.join(empty)} has" if empty else f"{what} has"
@@ -163,7 +163,8 @@ class Units:
         return tree.unflatten(nodes)
 
 
-def _paths(select: str | Sequence[str]) -> list[str]:
+def paths_of(select: str | Sequence[str]) -> list[str]:
+    """One path, or several."""
     return [select] if isinstance(select, str) else list(select)
 
 
@@ -171,7 +172,7 @@ def _chooser(select: Select) -> Callable[[str, Array], bool]:
     """`select` as a function of a leaf's path and value."""
     if callable(select):
         return select
-    paths = [""] if select is None else _paths(select)
+    paths = [""] if select is None else paths_of(select)
     return lambda path, leaf: any(below(path, at) for at in paths)
 
 

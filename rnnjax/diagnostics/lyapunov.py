@@ -111,7 +111,7 @@ def _exponents(cell: Cell, params: Params, told: tuple, state: State | None, xs:
         state, _ = run(cell, params, state, one_step(x, batch))
         return (state, directions, total + jnp.where(counts, growth, 0)), None
 
-    tiny = size**0.5 * jnp.finfo(at.dtype).eps
+    tiny = size**0.5 * float(jnp.finfo(at.dtype).eps)
     directions = jnp.linalg.qr(jax.random.normal(jax.random.key(0), (size, k), wide))[0]
     directions = jnp.broadcast_to(directions, (*batch, size, k))
     begin = (state, directions, jnp.zeros((*batch, k), wide))

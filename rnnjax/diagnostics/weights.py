@@ -15,6 +15,7 @@ from rnnjax._dtypes import at_least_float32
 from rnnjax._factory import natural
 from rnnjax._fields import field
 from rnnjax._held import path_name
+from rnnjax.diagnostics._state import paths_of
 
 
 class RecurrentNorms(NamedTuple):
@@ -31,7 +32,7 @@ class RecurrentNorms(NamedTuple):
 
 
 def recurrent_norms(
-    cell: Cell, params: Params, recurrent: Sequence[str] | None = None
+    cell: Cell, params: Params, recurrent: str | Sequence[str] | None = None
 ) -> dict[str, RecurrentNorms]:
     """The spectral radius and the norm of each block of a cell's recurrent weights.
 
@@ -62,7 +63,7 @@ def recurrent_norms(
     """
     require_cell("cell", cell)
     leaves = {path_name(path): leaf for path, leaf in jax.tree.leaves_with_path(params)}
-    chosen = cell.recurrent if recurrent is None else tuple(recurrent)
+    chosen = paths_of(cell.recurrent if recurrent is None else recurrent)
     missing = [path for path in chosen if path not in leaves]
     if missing or not chosen:
         raise ValueError(

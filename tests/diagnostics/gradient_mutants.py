@@ -29,8 +29,8 @@ _FAULTS = [
     ("terms", "a learned start forgotten", "cell.initial_state(first, steps.batch)",
      "cell.initial_state(params, steps.batch)", "gradient_flow", "terms"),
     ("terms", "a share of its own lag too", " - along.real", "", "gradient_flow", "shares"),
-    ("_steps", "a cell that changed is not looked at", "return remembered(cell, apart, make)",
-     "return remembered(f, apart, lambda _: make(lambda: cell))", "gradient_flow", "read_before"),
+    ("_steps", "a cell that changed is not looked at", "return remembered(what, apart, make)",
+     "return remembered(f, apart, lambda _: make(lambda: what))", "gradient_flow", "read_before"),
     ("gradients", "rows for errors", "    if not square or (np.triu(np.moveaxis(lags, (0, 1), "
      "(-2, -1)), 1) > 0).any():", "    if not square:", "gradient_flow", "pictures"),
     ("jacobians", "a transposed Jacobian", "jax.vmap(column, out_axes=-1)",

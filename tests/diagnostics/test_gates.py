@@ -24,8 +24,13 @@ rng = np.random.default_rng(0)
 XS = rng.normal(size=(4, 2, 3)).astype(np.float32)
 # Sizes that have no default, and cells whose gates a bias of H columns each does not open alone:
 # another name of fields, heads, or gates that are made of other gates.
-MORE = {"projected_lstm": (2,), "conv_lstm": (2,), "conv_gru": (2,)}
-OTHER = {"atr", "mlstm", "brc", "nbrc", "qrnn", "sru", "rg_lru", "gru_d", "phased_lstm"}
+SIZES = {
+    "projected_lstm": (5, 2),
+    "conv_lstm": ((2, 2), 2),
+    "conv_gru": ((2, 2), 2),
+    "rg_lru": (3,),
+}
+OTHER = {"atr", "mlstm", "brc", "nbrc", "qrnn", "sru", "rg_lru", "gru_d"}
 
 
 def σ(x):
@@ -34,11 +39,9 @@ def σ(x):
 
 def made(name):
     """(cell, params, inputs) of a name."""
-    conv = name.startswith("conv")
-    cell = getattr(rnnjax, name)(*([(2, 2)] if conv else []), *MORE.get(name, (5,)))
-    xs = jnp.asarray(rng.normal(size=(1, 2, 2, 2, 3) if conv else (1, 2, 3)), jnp.float32)
-    if name == "projected_lstm":
-        cell = rnnjax.projected_lstm(5, 2)
+    cell = getattr(rnnjax, name)(*SIZES.get(name, (5,)))
+    shape = (1, 2, 2, 2, 3) if name.startswith("conv") else (1, 2, 3)
+    xs = jnp.asarray(rng.normal(size=shape), jnp.float32)
     if name == "phased_lstm":
         xs = xs, jnp.ones((1, 2))
     if name == "gru_d":
@@ -47,9 +50,8 @@ def made(name):
     return cell, cell.init(jax.random.key(0), spec), xs
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(NAMES.keys() - {"phased_lstm"}))  # which writes none out
 def test_names_are_those_of_the_equations(name):
-    """Each is there, in the order of the docstring's σ, and of the columns of the parameters."""
     cell, params, xs = made(name)
     found = jax.eval_shape(lambda params: gates(cell, params, xs), params)
     assert set(found) == set(NAMES[name].split())
@@ -73,7 +75,7 @@ def test_a_gate_is_opened_by_the_bias_of_its_own_columns(name):
         after = found(params._replace(b=jnp.asarray(b)))
         assert (np.asarray(after[gate]) > 0.999).all()
         for other in set(before) - {gate}:
-            if (name, other) != ("peephole_lstm", "o"):  # which looks at the memory
+            if other != "o" or name not in ("peephole_lstm", "phased_lstm"):  # it sees the memory
                 np.testing.assert_allclose(after[other], before[other], atol=1e-6)
 
 

@@ -287,7 +287,7 @@ def test_bad_arguments_say_what_to_do():
     with pytest.raises(ValueError, match="errors"):
         gradient_flow(cell, params, None, XS, squared, errors="first")
     for wrong, came in (
-        (lambda ys: (ys > 0).astype(int), "int64"),
+        (lambda ys: (ys > 0).astype(int), "int"),
         (lambda ys: (ys.sum(), ys.mean()), "tuple"),
         (lambda ys: None, "NoneType"),
     ):

@@ -80,7 +80,7 @@ def test_what_is_no_real_number_stays():
 
     def loss(params):
         assert params["kind"] == "square"
-        return params["rate"] * params["n"] * params["w"].sum()
+        return params["rate"] * params["n"].astype(jnp.float32) * params["w"].sum()
 
     drawn = random_direction(jax.random.key(0), params)
     assert (drawn["n"], drawn["kind"], drawn["rate"]) == (0, "square", 0)
