@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from peers import compiled, net_of
+from peers import compiled, drawn
 from timing import machine
 from worker import Contender
 
@@ -203,7 +203,7 @@ def _last(made: Any) -> Any:
 
 def floor_contender(job: Mapping[str, Any]) -> Contender:
     """The floor of a net of peers.py."""
-    net, batch = net_of(job)
+    net, batch = drawn(job)
     steps = []
     for layer in net.each:
         xs = jax.ShapeDtypeStruct((*batch.xs.shape[:2], layer.inputs), jnp.float32)

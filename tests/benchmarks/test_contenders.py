@@ -118,6 +118,13 @@ def test_the_floor_has_the_products_of_a_layer_and_of_its_gradient():
     assert all(train[key] == 1 for key in gradients)
 
 
+def test_the_floor_of_a_net_runs():
+    made = floor.floor_contender(bench_peers.case("lstm", (3, 2, 2, 2), layers=2))
+    assert set(made.calls) == set(made.facts) == {"train", "forward"}
+    for call in made.calls.values():
+        call()
+
+
 def test_the_floor_waits_for_what_changes_on_both_sides():
     """Fast weights multiply the state by a matrix of the state's."""
     found = floor.products(rnnjax.fast_weights(4), xs_of(5, 2, 3))

@@ -42,9 +42,14 @@ def test_a_wrong_contender_is_refused_and_a_slow_one_is_seen():
     assert suite.refusals([row]) == [f"T 3: wrong {row['absent']['wrong']}"]
 
 
-def test_a_fault_of_a_contender_is_raised_here():
-    with pytest.raises(RuntimeError, match=r"(?s)broken failed at .*a fault of ours"):
-        suite.contest({}, {"broken": {**TOY, "make": "toys:raising"}}, ["forward"], rounds=1)
+def test_a_contender_that_fails_is_refused_and_the_others_are_measured(capsys):
+    jobs = {"first": TOY, "broken": {**TOY, "make": "toys:raising"}}
+    (row,) = suite.contest({}, jobs, ["forward"], rounds=1)
+    assert set(row["figures"]) == {"first"}
+    assert row["absent"]["broken"].startswith("refused: ")
+    assert "a fault of ours" in row["absent"]["broken"]
+    assert "Traceback" in capsys.readouterr().err
+    assert len(suite.refusals([row])) == 1
 
 
 def test_a_process_that_dies_says_what_it_said():
