@@ -241,7 +241,7 @@ class _Signals:
 
 
 class _Display:
-    """A progress bar on a terminal, a line now and then elsewhere; and the records either way."""
+    """A progress bar on a terminal, a line that changes in a notebook, a line now and then else."""
 
     def __init__(
         self,
@@ -265,7 +265,7 @@ class _Display:
         self.task = self.progress.add_task("", total=steps, line="compiling")
         self.smooth: dict[str, Any] = {}
         self.clipped = self.skipped = self.count = 0
-        self.evaluation = ""
+        self.evaluation, self.output = "", None
 
     def __enter__(self) -> _Display:
         self.progress.start()
@@ -277,6 +277,17 @@ class _Display:
 
     def say(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def tell(self, line: str) -> None:
+        """How far training is: in a notebook one line, which changes; elsewhere a line a call."""
+        if not self.console.is_jupyter:
+            self.say(line)
+        elif self.output is None:
+            from IPython.display import display  # type: ignore  # what runs a notebook has it
+
+            self.output = display({"text/plain": line}, raw=True, display_id=True)
+        else:
+            self.output.update({"text/plain": line}, raw=True)
 
     def show(self, step: int, metrics: Metrics) -> None:
         found: Any = jax.tree.map(lambda x: x.item(), jax.device_get(tuple(metrics)))
@@ -300,7 +311,7 @@ class _Display:
         self.progress.update(self.task, completed=step + 1, line=line)
         if self.progress.disable and (step + 1) % max(1, self.steps // 20) == 0:
             left = (self.steps - step - 1) * (now - self.since) / max(1, self.count - 1)
-            self.say(f"step {step + 1}/{self.steps} · {line} · {left:.0f} s left")
+            self.tell(f"step {step + 1}/{self.steps} · {line} · {left:.0f} s left")
         self.record(
             {
                 "step": step + 1,

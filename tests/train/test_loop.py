@@ -138,6 +138,27 @@ def test_a_console_of_any_encoding_shows_the_run(monkeypatch, terminal):
     assert b"loss" in console.buffer.getvalue()
 
 
+def test_a_notebook_shows_one_line_that_changes(monkeypatch, capsys):
+    lines = []
+
+    class Output:
+        def update(self, shown, raw):
+            lines.append(shown["text/plain"])
+
+    def display(shown, raw, display_id):
+        lines.append("shown first")
+        output = Output()
+        output.update(shown, raw)
+        return output
+
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setitem(sys.modules, "IPython.display", types.SimpleNamespace(display=display))
+    fit(STEP, begin(), source(), steps=4)
+    assert lines.count("shown first") == 1
+    assert [line.split(" ")[1] for line in lines[1:]] == ["1/4", "2/4", "3/4", "4/4"]
+    assert capsys.readouterr() == ("", "")
+
+
 def test_patience_ends_a_run_and_survives_a_resume(capsys):
     figures = [3.0, math.nan, 2.0, 2.0, 2.5, 1.0]
 
