@@ -1,9 +1,10 @@
 # %% [markdown]
 # # A cell is its equations
 #
-# A recurrent network reads a sequence step by step and keeps what matters in a state. This notebook
-# writes the simplest one by hand, runs the same one with `rnnjax`, draws it unrolled in time, and
-# trains it on a single word that no network without a state can spell. It takes about half a minute.
+# A recurrent network reads a sequence step by step and keeps what matters in a state. This
+# notebook writes the simplest one by hand, runs the same one with `rnnjax`, draws it unrolled in
+# time, and trains it on a single word that no network without a state can spell. It takes about
+# half a minute.
 
 # %%
 import os
@@ -27,8 +28,8 @@ STEPS = 150 if QUICK else 400  # of training
 #
 # $$h_t = \tanh(x_t W + h_{t-1} U + b) \qquad y_t = h_t$$
 #
-# $D$ numbers come in, $H$ numbers are kept: $W$ is $[D, H]$, $U$ is $[H, H]$, $b$ is $[H]$. The same
-# three arrays serve at every step.
+# $D$ numbers come in, $H$ numbers are kept: $W$ is $[D, H]$, $U$ is $[H, H]$, $b$ is $[H]$. The
+# same three arrays serve at every step.
 
 # %%
 D, H, T = 3, 4, 6
@@ -56,9 +57,9 @@ by_hand.round(2)
 # %% [markdown]
 # ## The same with the library
 #
-# `rnnjax.elman(4)` is the same equation, as a pure function `step(params, state, x)` that returns the
-# new state and the output. Nothing is hidden in it: the parameters are a tuple of three arrays, and
-# the state is one array.
+# `rnnjax.elman(4)` is the same equation, as a pure function `step(params, state, x)` that returns
+# the new state and the output. Nothing is hidden in it: the parameters are a tuple of three
+# arrays, and the state is one array.
 
 # %%
 cell = rnnjax.elman(H)
@@ -76,8 +77,8 @@ assert np.allclose(ys, by_hand, atol=1e-5)
 assert (state == ys[-1]).all()
 
 # %% [markdown]
-# A batch is one more axis, behind time: inputs `[T, B, D]`, outputs `[T, B, H]`. Each row is computed
-# as if it were alone.
+# A batch is one more axis, behind time: inputs `[T, B, D]`, outputs `[T, B, H]`. Each row is
+# computed as if it were alone.
 
 # %%
 batch = jnp.array(rng.normal(size=(T, 5, D)))
@@ -89,9 +90,9 @@ print(together.shape)
 # %% [markdown]
 # ## Drawn
 #
-# Unrolled in time, the network is a deep one whose layers share their weights. Each column below is a
-# step. The squares are the real numbers of the run above, the first at the bottom; the darker one is,
-# the larger its number.
+# Unrolled in time, the network is a deep one whose layers share their weights. Each column below
+# is a step. The squares are the real numbers of the run above, the first at the bottom; the darker
+# one is, the larger its number.
 
 
 # %%
@@ -109,8 +110,8 @@ def strip(axes, values, x, bottom):
 
 def arrow(axes, start, end, name=""):
     axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "lw": 1.3})
-    middle = np.mean([start, end], axis=0)
-    axes.text(*(middle + (0.06, 0.1)), name, fontsize=11)
+    x, y = np.mean([start, end], axis=0)
+    axes.text(x + 0.06, y + 0.1, name, fontsize=11)
 
 
 figure, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
@@ -133,8 +134,8 @@ plt.show()
 # %% [markdown]
 # ## One to one, one to many, many to one, many to many
 #
-# What a network is for is a matter of which inputs exist and which outputs are looked at. The loop is
-# the same.
+# What a network is for is a matter of which inputs exist and which outputs are looked at. The loop
+# is the same.
 
 
 # %%
@@ -176,8 +177,8 @@ panels[0].set_yticks([0.25, 1.25, 2.25], ["input", "state", "output"])
 plt.show()
 
 # %% [markdown]
-# In code the outputs are picked from `ys`, and a readout, a linear map of each, is one more part on
-# top. `rnnjax.stack` feeds each part's output to the next, and a stack of cells is a cell. Two
+# In code the outputs are picked from `ys`, and a readout, a linear map of each, is one more part
+# on top. `rnnjax.stack` feeds each part's output to the next, and a stack of cells is a cell. Two
 # recurrent parts are a deep recurrent network.
 
 # %%
@@ -191,9 +192,9 @@ jax.tree.map(jnp.shape, deep_params)
 # %% [markdown]
 # ## A word that needs a state
 #
-# The lecture's classic: read *hell*, say at each step which letter comes next, *ello*. The letter *l*
-# is read twice. The first time *l* must follow, the second time *o*. A function of the letter alone
-# can at best give each of them one half. A state can tell the two apart.
+# The lecture's classic: read *hell*, say at each step which letter comes next, *ello*. The letter
+# *l* is read twice. The first time *l* must follow, the second time *o*. A function of the letter
+# alone can at best give each of them one half. A state can tell the two apart.
 #
 # The loss is the mean cross-entropy over the four steps:
 #
@@ -235,8 +236,8 @@ found = {"with a state": recurrent, "without": memoryless}
 found = {name: (model, *spell(model)) for name, model in found.items()}
 
 # %% [markdown]
-# What is the least loss without a state? Two of the four steps can be known for certain, the other two
-# cost $\log 2$ each: $\tfrac{2}{4} \log 2 \approx 0.35$.
+# What is the least loss without a state? Two of the four steps can be known for certain, the other
+# two cost $\log 2$ each: $\tfrac{2}{4} \log 2 \approx 0.35$.
 
 # %%
 figure, panels = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Back-propagation through time, and why gradients vanish or explode
 #
-# The gradient of a recurrent network is a sum over all pairs of a step that errs and an earlier step
-# that could have done better. This notebook computes it by hand, shows each term of the sum, and shows
-# what becomes of the far ones: they vanish, or they explode. Then it mends both, with gates and with
-# clipping. It takes about a minute.
+# The gradient of a recurrent network is a sum over all pairs of a step that errs and an earlier
+# step that could have done better. This notebook computes it by hand, shows each term of the sum,
+# and shows what becomes of the far ones: they vanish, or they explode. Then it mends both, with
+# gates and with clipping. It takes about a minute.
 
 # %%
 import os
@@ -29,11 +29,13 @@ GRID = 21 if QUICK else 151  # points along each side of the cliff
 #
 # The network of notebook 01, and an error at each step:
 #
-# $$h_t = \tanh(x_t W + h_{t-1} U + b) \qquad E = \sum_t E_t = \sum_t \tfrac12 \lVert h_t - d_t \rVert^2$$
+# $$h_t = \tanh(x_t W + h_{t-1} U + b)$$
+#
+# $$E = \sum_t E_t = \sum_t \tfrac12 \lVert h_t - d_t \rVert^2$$
 #
 # The loop runs forwards and keeps the states. Back-propagation through time runs it backwards. It
-# carries one vector, $\delta_t = \partial E / \partial h_t$: all that later steps have to say about
-# this one.
+# carries one vector, $\delta_t = \partial E / \partial h_t$: all that later steps have to say
+# about this one.
 
 # %%
 T, D, H = 12, 3, 8
@@ -52,11 +54,11 @@ h = [np.zeros(H)]
 for t in range(T):
     h.append(np.tanh(x[t] @ W + h[-1] @ U + b))
 
-dW, dU, db, delta = 0, 0, 0, np.zeros(H)
+g_W, g_U, g_b, delta = 0, 0, 0, np.zeros(H)
 for t in reversed(range(T)):
     delta = delta + (h[t + 1] - d[t])  # the error of this step joins those of later ones
     a = delta * (1 - h[t + 1] ** 2)  # through tanh
-    dW, dU, db = dW + np.outer(x[t], a), dU + np.outer(h[t], a), db + a
+    g_W, g_U, g_b = g_W + np.outer(x[t], a), g_U + np.outer(h[t], a), g_b + a
     delta = a @ U.T  # to the state before
 
 # %% [markdown]
@@ -64,7 +66,7 @@ for t in reversed(range(T)):
 
 # %%
 grads = jax.grad(lambda p: error(rnnjax.unroll(cell, p, None, xs)[1]))(params)
-for ours, jaxs in zip((dW, dU, db), grads, strict=True):
+for ours, jaxs in zip((g_W, g_U, g_b), grads, strict=True):
     assert np.allclose(ours, jaxs, atol=1e-4)
 
 # %% [markdown]
@@ -87,12 +89,12 @@ print(terms.shape, "is [t, k, H, H]")
 assert jnp.allclose(terms.sum((0, 1)), grads.w_h, atol=1e-4)
 
 # %% [markdown]
-# The picture has one square a term. On the diagonal a step answers for itself. Away from it the terms
-# get smaller: how much smaller is the rest of this notebook. (The first column is empty: step 1 begins
-# at a state of zeros, which $U$ makes nothing of.)
+# The picture has one square a term. On the diagonal a step answers for itself. Away from it the
+# terms get smaller: how much smaller is the rest of this notebook. (The first column is empty:
+# step 1 begins at a state of zeros, which $U$ makes nothing of.)
 #
-# Truncated back-propagation cuts the sequence into windows. It hands the state on, but no gradient.
-# What is left of the sum are the terms within the boxes.
+# Truncated back-propagation cuts the sequence into windows. It hands the state on, but no
+# gradient. What is left of the sum are the terms within the boxes.
 
 # %%
 norms = np.linalg.norm(np.asarray(terms), axis=(2, 3))
@@ -128,14 +130,14 @@ print(f"terms inside the boxes: {boxes.sum() / (T * (T + 1) / 2):.0%} of all")
 # %% [markdown]
 # ## Powers of a matrix
 #
-# A term of lag $n = t - k$ has a product of $n$ Jacobians. If the network were linear, each would be
-# the same matrix, and the product its power, the $W^n$ of the lectures. The size of a power goes by
-# the spectral radius $\rho$, the largest absolute eigenvalue:
+# A term of lag $n = t - k$ has a product of $n$ Jacobians. If the network were linear, each would
+# be the same matrix, and the product its power, the $W^n$ of the lectures. The size of a power
+# goes by the spectral radius $\rho$, the largest absolute eigenvalue:
 #
 # $$\lVert W^n \rVert \approx c\,\rho^n$$
 #
-# 0.9 to the power 60 is 0.002, and 1.1 to the power 60 is 300. Only an orthogonal matrix keeps every
-# vector as long as it was.
+# 0.9 to the power 60 is 0.002, and 1.1 to the power 60 is 300. Only an orthogonal matrix keeps
+# every vector as long as it was.
 
 # %%
 rng = np.random.default_rng(0)
@@ -152,7 +154,12 @@ for radius, style in ((1.1, "-"), (1.0, "--"), (0.9, ":")):
     print(f"radius {radius}: grows by {np.exp(rate):.3f} a step")
     assert abs(rate - np.log(radius)) < 0.03
 see.plot_power_norms(
-    axes, see.power_norms(orthogonal, 60), label="orthogonal", color="tab:red", marker="o", markevery=6
+    axes,
+    see.power_norms(orthogonal, 60),
+    label="orthogonal",
+    color="tab:red",
+    marker="o",
+    markevery=6,
 )
 axes.legend()
 plt.show()
@@ -165,13 +172,14 @@ plt.show()
 # $$\frac{\partial h_t}{\partial h_{t-1}} = U\,\mathrm{diag}(1 - h_t^2)$$
 #
 # (rows are vectors here, so it multiplies from the left). The factor of tanh is at most 1. So if
-# $\sigma$ is the largest singular value of $U$, the product of $n$ of them is at most $\sigma^n$: with
-# $\sigma < 1$ the gradient must vanish. With $\sigma > 1$ it may explode, where the units are not
-# saturated.
+# $\sigma$ is the largest singular value of $U$, the product of $n$ of them is at most $\sigma^n$:
+# with $\sigma < 1$ the gradient must vanish. With $\sigma > 1$ it may explode, where the units are
+# not saturated.
 #
-# An LSTM has another path. Its memory is $c_t = f_t \odot c_{t-1} + i_t \odot g_t$, so along it the
-# product is one of forget gates, and where those are open nothing vanishes. Here its forget bias is 5,
-# so that $f \approx 0.993$, and its recurrent weights are small, so that we see this path alone.
+# An LSTM has another path. Its memory is $c_t = f_t \odot c_{t-1} + i_t \odot g_t$, so along it
+# the product is one of forget gates, and where those are open nothing vanishes. Here its forget
+# bias is 5, so that $f \approx 0.993$, and its recurrent weights are small, so that we see this
+# path alone.
 #
 # `gradient_flow` gives $\lVert \partial E_T / \partial h_{T-n} \rVert$ for each lag $n$.
 
@@ -217,9 +225,9 @@ assert 0.1 < ratio["lstm, forget bias 5"] < 10  # neither
 # %% [markdown]
 # ## What vanishing costs
 #
-# A gradient that vanishes is no gradient. Here a network sees noise, and has to say at the end whether
-# the first number was positive. The information is in the input, and the network could keep it. But
-# the term that would teach it to is as small as the picture above says.
+# A gradient that vanishes is no gradient. Here a network sees noise, and has to say at the end
+# whether the first number was positive. The information is in the input, and the network could
+# keep it. But the term that would teach it to is as small as the picture above says.
 
 
 # %%
@@ -315,5 +323,6 @@ assert longest["without clipping"] > 100 * longest["clipped at 0.1"]
 assert ended["clipped at 0.1"] < ended["without clipping"] / 2
 
 # %% [markdown]
-# Clipping mends what explodes. It does nothing for what vanishes: a gradient of 0 stays 0 however it
-# is scaled. That takes another path through time, and notebook 03 looks at the gates that make one.
+# Clipping mends what explodes. It does nothing for what vanishes: a gradient of 0 stays 0 however
+# it is scaled. That takes another path through time, and notebook 03 looks at the gates that make
+# one.
