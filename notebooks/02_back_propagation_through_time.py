@@ -54,11 +54,11 @@ h = [np.zeros(H)]
 for t in range(T):
     h.append(np.tanh(x[t] @ W + h[-1] @ U + b))
 
-g_W, g_U, g_b, delta = 0, 0, 0, np.zeros(H)
+g_w, g_u, g_b, delta = 0, 0, 0, np.zeros(H)
 for t in reversed(range(T)):
     delta = delta + (h[t + 1] - d[t])  # the error of this step joins those of later ones
     a = delta * (1 - h[t + 1] ** 2)  # through tanh
-    g_W, g_U, g_b = g_W + np.outer(x[t], a), g_U + np.outer(h[t], a), g_b + a
+    g_w, g_u, g_b = g_w + np.outer(x[t], a), g_u + np.outer(h[t], a), g_b + a
     delta = a @ U.T  # to the state before
 
 # %% [markdown]
@@ -66,7 +66,7 @@ for t in reversed(range(T)):
 
 # %%
 grads = jax.grad(lambda p: error(rnnjax.unroll(cell, p, None, xs)[1]))(params)
-for ours, jaxs in zip((g_W, g_U, g_b), grads, strict=True):
+for ours, jaxs in zip((g_w, g_u, g_b), grads, strict=True):
     assert np.allclose(ours, jaxs, atol=1e-4)
 
 # %% [markdown]
