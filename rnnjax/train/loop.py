@@ -265,7 +265,8 @@ class _Display:
         self.task = self.progress.add_task("", total=steps, line="compiling")
         self.smooth: dict[str, Any] = {}
         self.clipped = self.skipped = self.count = 0
-        self.evaluation, self.output = "", None
+        self.evaluation = ""
+        self.output: Any = None
 
     def __enter__(self) -> _Display:
         self.progress.start()
@@ -283,7 +284,7 @@ class _Display:
         if not self.console.is_jupyter:
             self.say(line)
         elif self.output is None:
-            from IPython.display import display  # type: ignore  # what runs a notebook has it
+            from IPython.display import display  # what runs a notebook has it
 
             self.output = display({"text/plain": line}, raw=True, display_id=True)
         else:
