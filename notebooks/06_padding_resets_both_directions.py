@@ -25,13 +25,13 @@ COUNT = 1000 if QUICK else 4000  # sequences to train on
 # ## Four sequences in one array
 #
 # `pad` puts sequences side by side and says how long each is. One of them is empty: that happens
-# too.
+# too. The rest is filled with ones here; any number would do.
 
 # %%
 rng = np.random.default_rng(0)
 D, H = 3, 5
 pieces = [rng.normal(size=(n, D)).astype(np.float32) for n in (12, 8, 3, 0)]
-xs, lengths = rnnjax.pad(pieces)
+xs, lengths = rnnjax.pad(pieces, value=1)
 print(xs.shape, "is [T, B, D]; lengths", lengths)
 
 cell = rnnjax.gru(H)
@@ -108,9 +108,8 @@ for worst in (1e30, np.inf, np.nan):
 # %%
 row, n = 2, lengths[2]
 _, alone = rnnjax.unroll(cell, params, None, pieces[row], reverse=True)
-filled = np.where(padding[..., None], 1, xs).astype(np.float32)  # padding with a symbol, say
-_, careless = rnnjax.unroll(cell, params, None, filled, reverse=True)
-_, ys = rnnjax.unroll(cell, params, None, filled, reverse=True, lengths=lengths)
+_, careless = rnnjax.unroll(cell, params, None, xs, reverse=True)
+_, ys = rnnjax.unroll(cell, params, None, xs, reverse=True, lengths=lengths)
 
 figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
 axes.plot(careless[:, row, 0], "k^--", label="without lengths")
