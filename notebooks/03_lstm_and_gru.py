@@ -145,6 +145,9 @@ assert min(right["lstm"]) > 0.95
 # %% [markdown]
 # ## The unit that remembers
 #
+# All of them get it right, and go on getting it right in sentences longer than any they were
+# trained on. One bit is not much to hold, and a simple network can. How is it held?
+#
 # Something in the LSTM has to carry the number from the subject to the verb. To find it we do not
 # ask what goes along with the number, but what the verb depends on. The network reads *the keys*,
 # and one number of its memory is replaced by what it would be after *the key*. Then it reads on.
@@ -217,7 +220,8 @@ for t, x in enumerate(np.asarray(params["embed"].table)[ids]):
 # %% [markdown]
 # At the top, the memory of that unit over *the keys* and over *the key*. It parts at the subject,
 # and stays apart until the verb. Below, its gates: the darker, the more open. The forget gate is
-# open at every word between, so what was written at the subject is kept.
+# open at every word between, so what was written at the subject is kept. The input gate is open
+# too, and what it writes is more of the same.
 
 
 # %%

@@ -29,9 +29,9 @@ H = 64 if QUICK else 192  # units
 # %% [markdown]
 # ## From text to numbers
 #
-# The text is Python's own standard library, which everyone has who runs this. Two files are kept
-# to choose by, two to judge by. A vocabulary numbers the characters of the training text; whatever
-# else comes is the unknown one.
+# The text is Python's own standard library, which everyone has who runs this. Of ten files one is
+# kept to choose by, and one to judge by. A vocabulary numbers the characters of the training text;
+# whatever else comes is the unknown one.
 
 # %%
 sources = sorted(pathlib.Path(sysconfig.get_path("stdlib")).glob("[a-z]*.py"))[:FILES]
