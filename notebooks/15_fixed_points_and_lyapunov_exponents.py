@@ -5,7 +5,7 @@
 # it comes to rest, goes round, or wanders for ever. Where it rests is what it remembers. This
 # notebook trains a network to hold three bits and finds the eight states in which it holds them,
 # with the saddles between. Then it measures how fast neighbouring states meet or part, in that
-# network and at the edge of chaos. It takes about a minute.
+# network and at the edge of chaos. It takes about half a minute.
 
 # %%
 import os
