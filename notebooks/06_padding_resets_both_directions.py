@@ -45,17 +45,18 @@ params = cell.init(jax.random.key(0), D)
 # %%
 careless, ys_careless = rnnjax.unroll(cell, params, None, xs)
 state, ys = rnnjax.unroll(cell, params, None, xs, lengths=lengths)
+unit = int(jnp.abs(careless[1:]).max(0).argmax())  # which shows it best
 
 figure, panels = plt.subplots(1, 2, figsize=(10, 2.8), sharey=True, layout="constrained")
 for axes, values, name in zip(panels, (ys_careless, ys), ("no lengths", "lengths"), strict=True):
-    image = axes.imshow(values[:, :, 0].T, cmap="gray", vmin=-1, vmax=1, aspect="auto")
+    image = axes.imshow(values[:, :, unit].T, cmap="gray", vmin=-1, vmax=1, aspect="auto")
     for row, n in enumerate(lengths):
         axes.plot([n - 0.5] * 2, [row - 0.5, row + 0.5], color="tab:red", linewidth=3)
     axes.set_title(name)
     axes.set_xlabel("step t")
 panels[0].set_ylabel("row")
 panels[0].set_yticks(range(4))
-figure.colorbar(image, label="output of unit 0")
+figure.colorbar(image, label=f"output of unit {unit}")
 plt.show()
 
 # %% [markdown]
@@ -246,15 +247,16 @@ padded, sizes = rnnjax.pad(many)
 packed = rnnjax.pack(many, length=30)
 
 figure, panels = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-for axes, rows, starts, name in (
-    (panels[0], np.arange(len(many)), np.zeros(len(many), int), "padded"),
-    (panels[1], packed.rows, packed.starts, "packed"),
-):
+layouts = {
+    "padded": (len(padded), np.arange(len(many)), np.zeros(len(many), int)),
+    "packed": (len(packed.xs), packed.rows, packed.starts),
+}
+for axes, (name, (time, rows, starts)) in zip(panels, layouts.items(), strict=True):
     for n, (row, start, size) in enumerate(zip(rows, starts, sizes, strict=True)):
         axes.barh(row, size, left=start, height=0.8, color=str(0.5 + 0.4 * (n % 2)), ec="black")
-    filled = sizes.sum() / ((rows.max() + 1) * 30)
+    filled = sizes.sum() / ((rows.max() + 1) * time)
     axes.set_title(f"{name}: {rows.max() + 1} rows, {filled:.0%} of the steps are real")
-    axes.set_xlim(0, 30)
+    axes.set_xlim(0, time)
     axes.invert_yaxis()
     axes.set_xlabel("step t")
     axes.set_ylabel("row")
