@@ -23,7 +23,7 @@ from rnnjax.tasks import language_model as lm
 
 QUICK = bool(os.environ.get("RNNJAX_QUICK"))
 FILES = 20 if QUICK else 80  # of Python's standard library
-STEPS = 150 if QUICK else 1200  # of training
+STEPS = 400 if QUICK else 1200  # of training
 H = 64 if QUICK else 192  # units
 
 # %% [markdown]

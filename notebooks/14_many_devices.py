@@ -11,6 +11,7 @@
 import os
 import re
 import time
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -100,24 +101,53 @@ for n in (2, DEVICES):
 #
 # $$\frac{\partial E}{\partial \theta} = \sum_{d} \frac{\partial E_d}{\partial \theta}$$
 #
-# An `all-reduce` adds up an array over all devices. The compiled program has a few of them, for
-# the loss and the parameters, all behind the loop. However long the sequence is, they stay as few.
+# An `all-reduce` adds up an array over all devices. All of them wait for it. In `jax.lax.scan` the
+# gradient of the weights is a running sum, and what XLA makes of it adds up over the devices at
+# every step. `rnnjax` takes that sum out of the loop (notebook 04), and with it the waiting: once
+# a block of steps, or with `block=None` once altogether.
+#
+# We look at the compiled programs: how many of these operations are in a loop, and how many are
+# not.
 
 # %%
 rows, whole = placements(DEVICES)
+args = jax.device_put(params, whole), jax.device_put(xs, rows)
 
 
-def collectives(steps):
-    """The operations that wait for other devices, in the compiled gradient of so many steps."""
-    args = jax.device_put(params, whole), jax.device_put(xs[:steps], rows)
+def collectives(run):
+    """Operations that wait for other devices, (in loops, outside), in the compiled gradient."""
+    gradient = jax.jit(jax.grad(lambda params, xs: jnp.square(run(params, xs)).mean()))
     text = gradient.lower(*args).compile().as_text()
-    return re.findall(r" (all-reduce|all-gather|all-to-all|collective-permute)(?:-start)?\(", text)
+    program = {"loop": 0, "ENTRY": 0}
+    place = "loop"
+    for line in text.splitlines():
+        if line.endswith("{"):  # a part of the program begins
+            place = "ENTRY" if line.startswith("ENTRY") else "loop"
+        pattern = r" (all-reduce|all-gather|all-to-all|collective-permute)(-start)?\("
+        program[place] += bool(re.search(pattern, line))
+    return tuple(program.values())
 
 
-short, long = collectives(T // 4), collectives(T)
-print(f"{T // 4} steps: {len(short)} times, {T} steps: {len(long)} times: {sorted(set(long))}")
-assert set(long) == {"all-reduce"}
-assert len(long) == len(short) <= 1 + len(jax.tree.leaves(params))
+def plain(params, xs):
+    return jax.lax.scan(partial(cell.step, params), cell.initial_state(params, (B,)), xs)[1]
+
+
+def unrolled(params, xs, **options):
+    return rnnjax.unroll(cell, params, None, xs, **options)[1]
+
+
+block = rnnjax.plan(cell.step, params, cell.initial_state(params, (B,)), xs).block or T
+waits = {}
+for name, run, rounds in (
+    ("jax.lax.scan", plain, T),
+    (f"rnnjax.unroll, blocks of {block}", unrolled, -(-T // block)),
+    ("rnnjax.unroll, block=None", partial(unrolled, block=None), 1),
+):
+    inside, outside = collectives(run)
+    waits[name] = inside * rounds + outside
+    print(f"{name}: {inside} in a loop, {outside} outside; devices meet {waits[name]} times")
+assert inside == 0  # with block=None
+assert waits["rnnjax.unroll, block=None"] <= len(jax.tree.leaves(params))
 
 # %% [markdown]
 # ## Measured

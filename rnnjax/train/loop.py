@@ -310,7 +310,8 @@ class _Display:
             f"{f' · {self.skipped} skipped' if self.skipped else ''} · {rate:,.0f} {self.unit}/s"
         )
         self.progress.update(self.task, completed=step + 1, line=line)
-        if self.progress.disable and (step + 1) % max(1, self.steps // 20) == 0:
+        due = (step + 1) % max(1, self.steps // 20) == 0 or step + 1 == self.steps
+        if self.progress.disable and due:
             left = (self.steps - step - 1) * (now - self.since) / max(1, self.count - 1)
             self.tell(f"step {step + 1}/{self.steps} · {line} · {left:.0f} s left")
         self.record(
