@@ -43,3 +43,24 @@ def test_a_warning_is_an_error(tmp_path):
     page.write_text(WARNS, encoding="utf-8")
     with pytest.raises(ValueError, match=r"(?s)page\.py warns:.*a trap"):
         execute.executed(page)
+
+
+FITS = """# %%
+import jax, jax.numpy as jnp, optax
+from rnnjax import train
+
+def loss(w, carried, batch, key):
+    return jnp.square(w - batch).mean(), (carried, {})
+
+sgd = optax.sgd(0.1)
+state = train.init_train_state(jnp.zeros(()), sgd, jax.random.key(0))
+batches = [jnp.ones(3)] * 40
+train.fit(train.make_train_step(loss, sgd), state, batches, steps=40);
+"""
+
+
+def test_training_shows_one_line_that_changes(tmp_path):
+    page = tmp_path / "page.py"
+    page.write_text(FITS, encoding="utf-8")
+    (output,) = execute.executed(page).cells[0].outputs
+    assert output.data["text/plain"].startswith("step 40/40 · loss")
