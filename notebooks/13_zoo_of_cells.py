@@ -1,9 +1,9 @@
 # %% [markdown]
 # # The zoo of cells, and what tells them apart
 #
-# `rnnjax` has more than fifty cells. Which one is best? On three small tasks each of five cells
-# fails somewhere, and for each failure there is a reason in its equations. Takes about three
-# minutes on two cores.
+# `rnnjax` has more than fifty cells. Which one is best? Three small tasks are given to five cells,
+# none of which is best at all three, and where one fails, the reason stands in its equations. Takes
+# about three minutes on two cores.
 
 # %%
 import dataclasses
@@ -131,7 +131,7 @@ assert errors["parity", "min_gru"] > 0.5
 #
 # ## How they learn
 #
-# The loss of training, as a share of that without memory.
+# The loss of training: squared error in the first panel, nats in the others.
 
 # %%
 figure, panels = plt.subplots(1, len(tasks), figsize=(11, 3.2), layout="constrained", squeeze=False)
@@ -153,15 +153,15 @@ plt.show()
 # - *Parity.* One bit, turned over. Any cell can whose new state is a nonlinear function of the old
 #   one.
 #
-# So there is no best cell, but a cell that has in its equations what the task asks for.
+# So there is no best cell, but one that has in its equations what a task asks for.
 
 # %%
 if not QUICK:
-    assert errors["adding", "gru"] < 0.1 < errors["adding", "elman"]
-    assert errors["copy", "exp_rnn"] < errors["copy", "gru"]
-    worst = {cell: max(errors[name, cell] for name in tasks) for cell in CELLS}
-    print("each fails somewhere:", {cell: f"{error:.2f}" for cell, error in worst.items()})
-    assert min(worst.values()) > 0.1
+    best = {name: min(CELLS, key=lambda cell, name=name: errors[name, cell]) for name in tasks}
+    print("best at", best)
+    assert errors["adding", "gru"] < 0.05 < errors["adding", "elman"]
+    assert errors["copy", "exp_rnn"] < 0.3 < 0.7 < errors["copy", "gru"]
+    assert best["adding"] != best["copy"]
 
 # %% [markdown]
 # **Try:** `rnnjax.tasks.TASKS` has twenty more tasks made for this, such as `dyck-2` or `recall`,
