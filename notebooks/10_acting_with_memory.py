@@ -29,9 +29,9 @@ ROWS, STEPS, UNITS, SEEDS = 64, 32, 32, 3  # mazes side by side, steps of a roll
 #
 # This is the T-maze of Bakker (2001). The agent sees two numbers: the sign, ±1 at the first place
 # and 0 elsewhere, and whether it stands at the junction. It may go on, turn left or turn right. A
-# right turn at the junction is worth 1, a wrong one -1, and every step costs a little. Everything
-# is an array over `ROWS` mazes, so there is nothing to be mapped. An episode that has ended begins
-# anew at once.
+# right turn at the junction is worth 1, a wrong one -1, as is a walk that takes too long, and every
+# step costs a little. Everything is an array over `ROWS` mazes, so there is nothing to be mapped.
+# An episode that has ended begins anew at once.
 
 # %%
 ON, LEFT, RIGHT = 0, 1, 2
@@ -59,7 +59,7 @@ def move(maze, action, key):
     turns = at_junction & (action != ON)
     right = turns & (action == maze.sign)
     ends = turns | (maze.time + 1 == LIMIT)
-    reward = jnp.where(right, 1.0, jnp.where(turns, -1.0, 0.0)) - COST
+    reward = jnp.where(right, 1.0, jnp.where(ends, -1.0, 0.0)) - COST
     walked = maze.place + ((action == ON) & ~at_junction)
     after = Maze(maze.sign, walked, maze.time + 1)
     again = fresh(key, len(action))
@@ -229,7 +229,7 @@ for name, style in (("with memory", "-"), ("without", ":")):
         axes.plot(steps, 100 * line, style, color=f"C{list(agents).index(name)}", label=label)
 axes.axhline(50, color="black", linewidth=0.8)
 axes.set(xlabel="thousand steps in the maze", ylabel="episodes ended rightly, %", ylim=(0, 103))
-axes.legend(loc="right")
+axes.legend(loc="center right", bbox_to_anchor=(1, 0.7))
 plt.show()
 
 # %% [markdown]
@@ -246,7 +246,7 @@ for name in agents:
     print(f"{name:12}", *(f"{x:6.2f}" for x in returns[name]))
 
 assert (returns["without"] < best - 0.8).all()
-assert (returns["with memory"] > best - (0.4 if QUICK else 0.15)).all()
+assert (returns["with memory"] > best - (0.4 if QUICK else 0.2)).all()
 
 # %% [markdown]
 # ## What it keeps
@@ -267,7 +267,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constraine
 order = jnp.argsort(states[-1, 0] - states[-1, 1])
 shown = left.imshow((states[:, 0] - states[:, 1])[:, order].T, cmap="gray", aspect="auto")
 left.set(xlabel="place in the corridor", ylabel="unit, in order of its last difference")
-figure.colorbar(shown, label="h after left sign - h after right sign")
+figure.colorbar(shown, label="h (sign left) - h (sign right)", pad=0.02)
 for name, marker in (("with memory", "o"), ("without", "x")):
     _, outputs = rnnjax.unroll(agents[name], first[name], None, look(walk))
     for row, style, sign in ((0, "--", "left"), (1, "-", "right")):
@@ -279,6 +279,7 @@ right.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# **Try:** a corridor of 40 with rollouts of 16 steps. The gradient of truncated back-propagation
-# then never reaches the sign, though the state is carried over the cut. Or `rnnjax.elman(UNITS)` in
-# place of the GRU.
+# **Try:** let a walk that takes too long cost nothing at its end: the agent without memory then
+# finds a trick that beats guessing. Which one? Or a corridor of 40 with rollouts of 16 steps. The
+# gradient of truncated back-propagation then never reaches the sign, though the state is carried
+# over the cut.
