@@ -45,7 +45,7 @@ class Cliff(NamedTuple):
 
     w: np.ndarray
     b: np.ndarray
-    loss: Array
+    loss: np.ndarray
 
 
 def cliff_loss(params: dict[str, Array], steps: int = 50) -> Array:
@@ -106,7 +106,7 @@ def cliff(w: Any = None, b: Any = None, *, steps: int = 50) -> Cliff:
     found = loss_slice(
         _after(natural("steps", steps, least=1)), {"w": zero, "b": zero}, directions, (w, b)
     )
-    return Cliff(w, b, found.values)
+    return Cliff(w, b, np.asarray(found.values))
 
 
 @functools.cache

@@ -172,7 +172,7 @@ def gradient_record(loss: Callable[..., Any]) -> Callable[[Any, PyTree], dict[st
       ...     return jnp.square(params["w"] - batch).sum(), (carried, {})
       >>> state = init_train_state({"w": jnp.zeros(1)}, optax.sgd(0.1), jax.random.key(0))
       >>> gradient_record(loss)(state, jnp.ones(1))
-      {'groups': {'w': 2.0}, 'arrays': {'w': 2.0}, 'lags': {}}
+      {'arrays': {'w': 2.0}, 'groups': {'w': 2.0}, 'lags': {}}
     """
 
     def record(state: Any, batch: PyTree) -> dict[str, Any]:

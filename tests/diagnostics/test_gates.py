@@ -81,10 +81,10 @@ def test_a_gate_is_opened_by_the_bias_of_its_own_columns(name):
 
 def test_a_cell_that_is_called_alike_has_no_names():
     @rnnjax.cell_factory
-    def gru(size: int) -> rnnjax.Cell:
-        return BY_HAND
+    def lstm(size: int) -> rnnjax.Cell:
+        return BY_HAND  # of as many gates
 
-    found = gates(gru(2), WEIGHTS, XS[:1])
+    found = gates(lstm(2), WEIGHTS, XS[:1])
     assert list(found) == ["gate 0", "gate 1", "gate 2"]
 
 
