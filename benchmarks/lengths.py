@@ -3,9 +3,9 @@
     python benchmarks/lengths.py [TASK ...] [--cells NAME,NAME] [--draw]
 
 Every task with its default settings, which are one width, batch, optimizer and number of steps for
-all; five seeds of a cell side by side in one vmapped program, as `rnnjax sweep` does. Nothing is
-tuned for any cell. Results go to results/lengths.json after each, and what is there already is not
-run again; `--draw` writes results/lengths.md and lengths.png from it alone.
+all; five seeds of a cell in one program, as `rnnjax sweep` does. Nothing is tuned for any cell.
+Results go to results/lengths.json after each, and what is there already is not run again; `--draw`
+writes results/lengths.md and lengths.png from it alone.
 """
 
 from __future__ import annotations

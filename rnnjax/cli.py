@@ -487,7 +487,7 @@ def _parse_sweep(words: list[str]) -> Callable[[], None]:
     from rnnjax.train import GeneratedTask
 
     flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    flags.add_argument("--task", nargs="?", default="parity")
+    flags.add_argument("--task", nargs="?", default="parity", const="parity")
     named = flags.parse_known_args(words)[0].task
     if named not in TASKS:
         raise ValueError(f"there is no task {named}: rnnjax tasks lists them")
@@ -498,7 +498,7 @@ def _parse_sweep(words: list[str]) -> Callable[[], None]:
     own: list[Any] = [
         ("task", _flag(str, "The task, of generated data."), named),
         ("cells", _flag(str, f"Cells to compare, by commas: {', '.join(offered)}."), "lstm,gru"),
-        ("seeds", _flag(int, "How many seeds, trained side by side: 0, 1 and so on."), 5),
+        ("seeds", _flag(int, "How many seeds, trained in one program: 0, 1 and so on."), 5),
         ("out", _flag(pathlib.Path | None, "Folder; by default a new one under runs/."), None),
     ]
     # What a sweep says by itself, and what belongs to checkpoints.

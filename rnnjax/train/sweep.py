@@ -28,7 +28,7 @@ PIECE = 100
 
 
 class Seeds(NamedTuple):
-    """What training of several seeds side by side came to.
+    """What training of several seeds came to.
 
     Attributes:
       state: of all seeds, stacked: every leaf is [seeds, ...].
@@ -50,10 +50,12 @@ def train_seeds(
     data: Data | None = None,
     report: Callable[[int, np.ndarray], object] | None = None,
 ) -> Seeds:
-    """Trains a task once a seed, all side by side in one vmapped program.
+    """Trains a task once a seed, all in one program.
 
-    Each seed has the parameters, batches and noise that `run_task` gives it, so it ends where a run
-    of its own does but for rounding: products of a batch of matrices are summed in another order.
+    Each seed has the parameters, batches and noise that `run_task` gives it. On a CPU seeds take
+    turns, which is as fast there, and each ends bit for bit where it does alone. Elsewhere they are
+    vmapped, and each ends there but for rounding: products of a batch of matrices are summed in
+    another order.
 
     Args:
       task: what to do; its own seed is not heard.
@@ -83,9 +85,13 @@ def train_seeds(
     states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *begun)
     keys = jnp.stack([source.key for source in generated])
 
+    at_once = None if jax.default_backend() == "cpu" else len(seeds)
+
     @jax.jit
     def piece(states: TrainState, first: Array, last: Array) -> tuple[TrainState, Array]:
-        def one(state: TrainState, key: Array) -> tuple[TrainState, Array]:
+        def one(seed: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
+            state, key = seed
+
             def body(index: Array, now: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
                 batch = task.draw(jax.random.fold_in(key, index), task.batch_size)
                 state, metrics = step(now[0], batch)
@@ -93,7 +99,7 @@ def train_seeds(
 
             return jax.lax.fori_loop(first, last, body, (state, jnp.zeros(())))
 
-        states, total = jax.vmap(one)(states, keys)
+        states, total = jax.lax.map(one, (states, keys), batch_size=at_once)
         return states, total / (last - first).astype(total.dtype)
 
     start, losses, total = time.perf_counter(), [], task.total_steps(sources[0])
@@ -112,9 +118,9 @@ def train_seeds(
 
 
 def _check(task: GeneratedTask) -> None:
-    """Raises TypeError or ValueError for a task whose seeds cannot be trained side by side."""
+    """Raises TypeError or ValueError for a task whose seeds cannot be trained together."""
     if not isinstance(task, GeneratedTask):
-        raise TypeError(f"{task.name} has no generated data: seeds side by side need them")
+        raise TypeError(f"{task.name} has no generated data: seeds that train together need them")
     task.check()
     if task.patience:
         raise ValueError(f"patience must be 0 where seeds train together, got {task.patience}")
@@ -165,7 +171,7 @@ def sweep(
     *,
     report: Callable[[str, int, np.ndarray], object] | None = None,
 ) -> Sweep:
-    """Trains cell after cell on a task, all seeds of each side by side.
+    """Trains cell after cell on a task, all seeds of each in one program, as `train_seeds` does.
 
     Every cell has the same settings and sees the same batches; nothing is tuned for any of them.
 

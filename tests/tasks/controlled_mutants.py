@@ -62,6 +62,8 @@ _SWEEP = [
      "jnp.stack([generated[0].key for source in generated])", "runs_of_their_own"),
     ("every piece begins anew", "fori_loop(first, last, body,",
      "fori_loop(first * 0, last - first, body,", "runs_of_their_own"),
+    ("seeds are vmapped on a CPU", 'None if jax.default_backend() == "cpu" else len(seeds)',
+     "len(seeds)", "bit_for_bit"),
     ("the best seed is the worst", "ordered[-1]:.3g", "ordered[0]:.3g", "worst"),
     ("the figures of one seed", "lambda leaf, n=n: leaf[n]", "lambda leaf, n=n: leaf[0]",
      "runs_of_their_own"),

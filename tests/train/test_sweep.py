@@ -25,8 +25,10 @@ def _few(monkeypatch):
     monkeypatch.setattr(base, "BEYOND", 10)
 
 
-def test_seeds_side_by_side_are_runs_of_their_own(tmp_path, monkeypatch):
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_seeds_side_by_side_are_runs_of_their_own(tmp_path, monkeypatch, backend):
     monkeypatch.setattr(module, "PIECE", 3)  # 3, 3 and 1
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     task = Multiplication(**TINY, cell="gru", learning_rate=0.1, evaluate_every=0)
     told = []
     found = train_seeds(task, [5, 2], report=lambda step, losses: told.append((step, losses)))
@@ -52,6 +54,18 @@ def test_seeds_side_by_side_are_runs_of_their_own(tmp_path, monkeypatch):
     first = jax.tree.leaves(jax.tree.map(lambda leaf: leaf[0], found.state.params))
     assert all((np.asarray(a) != b).any() for a, b in zip(first, jax.tree.leaves(mine.params),
                                                           strict=True))  # fmt: skip
+
+
+@pytest.mark.optimised  # else vmapped products are summed in the same order, too
+def test_on_a_cpu_a_seed_is_bit_for_bit_what_it_is_alone():
+    task = Multiplication(**TINY, cell="lstm", learning_rate=0.1)
+    both, alone = (train_seeds(task, seeds) for seeds in ([5, 2], [2]))
+    jax.tree.map(
+        lambda mine, its: np.testing.assert_array_equal(mine[1], its[0]),
+        (both.state.params, both.state.opt_state, both.losses.T),
+        (alone.state.params, alone.state.opt_state, alone.losses.T),
+    )
+    assert both.figures[1] == alone.figures[0]
 
 
 def test_the_command_compares_cells(tmp_path, capsys):
