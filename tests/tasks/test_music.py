@@ -195,8 +195,8 @@ def split(piece):
     return {"train": [piece], "valid": [[(60,)]], "test": [[(60,)]]}
 
 
-def midi(*messages, **options):
-    track = mido.MidiTrack([mido.Message(kind, note=60, time=9, **m) for kind, m in messages])
+def midi(*messages, note=60, **options):
+    track = mido.MidiTrack([mido.Message(kind, note=note, time=9, **m) for kind, m in messages])
     return lambda path: mido.MidiFile(tracks=[track], **options).save(path)
 
 
@@ -232,6 +232,7 @@ BAD = {
     "c.mid": (midi(("note_on", {"channel": 9})), "c.mid has no notes but drums"),
     "d.mid": (midi(("note_on", {}), type=2), "d.mid has tracks of their own time, and no beats"),
     "e.mid": (midi(("note_on", {}), ticks_per_beat=-6360), "e.mid has times in seconds"),
+    "f.mid": (midi(("note_on", {}), ("note_off", {}), note=20), "f.mid has no notes that a piano"),
     "a.txt": (lambda path: path.write_text("C4"), "a.txt must be one of .mat, .pickle, .pkl, .npz"),
     "empty": (lambda path: path.mkdir(), "empty has no MIDI files (.mid, .midi) in it"),
     "half": (lambda path: write_folder(path, [rolls(4, density=1), [], rolls(3, density=1)]),
@@ -608,13 +609,15 @@ def test_presets_are_those_of_the_paper(preset):
     assert count == by_hand[preset]
 
 
-def test_a_file_of_the_benchmarks_runs_whole(tmp_path, capsys):
+@pytest.mark.parametrize(("preset", "kind"), [("gru-46", "pickle"), ("lstm-36", "npz")])
+def test_a_file_of_the_benchmarks_runs_whole(preset, kind, tmp_path, capsys):
     pieces = [frames(chorale(1, n).tolist()) for n in range(9)]
     parts = [pieces[:5], pieces[5:7], pieces[7:]]
-    write_pickle(tmp_path / "jsb.pickle", parts)
+    file = tmp_path / f"jsb.{kind}"
+    {"pickle": write_pickle, "npz": write_npz}[kind](file, parts)
     write_mat(tmp_path / "jsb.mat", parts)
     run = str(tmp_path / "run")
-    words = ["--data", str(tmp_path / "jsb.pickle"), "--preset", "gru-46", "--out", run]
+    words = ["--data", str(file), "--preset", preset, "--out", run]
     assert main(["train", "music", *words, "--steps", "2", "--evaluate-every", "1"]) == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert json.loads((tmp_path / "run" / "config.json").read_text())["facts"]["pieces"] == [

@@ -108,7 +108,10 @@ def read_pieces(path: pathlib.Path, grid: float) -> list[Rolls]:
 
 def _sampled(path: pathlib.Path, grid: float) -> np.ndarray:
     """The roll of a MIDI file; notes that a piano has not are left out."""
-    return _checked(read_midi(path, grid)[:, LOWEST : HIGHEST + 1], str(path))
+    roll = _checked(read_midi(path, grid)[:, LOWEST : HIGHEST + 1], str(path))
+    if not roll.any():
+        raise ValueError(f"{path} has no notes that a piano has, {LOWEST} to {HIGHEST}")
+    return roll
 
 
 def _of_mat(path: pathlib.Path) -> list[Rolls]:
