@@ -10,6 +10,7 @@ import struct
 import wave
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.io.wavfile
@@ -28,7 +29,8 @@ from rnnjax.train import ctc
 RNG = np.random.default_rng(0)
 RATE = 8000
 MAN = Voice(pitch=100.0, tract=1.0, pace=1.0, breath=0.0, snr=60.0)
-KINDS = ("train", "validation", "between", "beyond")
+KINDS = ("train", *(f"{part} {side}" for part in ("validation", "test")
+                    for side in ("between", "beyond")))  # fmt: skip
 
 
 # --- the synthesiser ------------------------------------------------------------------------------
@@ -43,12 +45,12 @@ def held(sound, frames, pitch=100.0):
 
 def test_voices_of_one_part_are_in_no_other():
     for ranges in (voices.PITCHES, voices.TRACTS):
+        assert tuple(ranges) == KINDS
         every = sorted(itertools.chain(*ranges.values()))
-        assert len(every) == 6
+        assert len(every) == 8
         assert all(a[1] <= b[0] for a, b in itertools.pairwise(every))
-        (low, _), *_, (_, high) = sorted(ranges["train"])
-        assert all(low < a < b < high for kind in KINDS[1:3] for a, b in ranges[kind])
-        assert all(b <= low or a >= high for a, b in ranges["beyond"])
+        assert set(every[2:-2]) == {x for k in (0, 1, 3) for x in ranges[KINDS[k]]}
+        assert set(every[1:-1]) - set(every[2:-2]) == set(ranges["validation beyond"])
     rng = np.random.default_rng(0)
     for kind in KINDS:
         drawn = [draw_voice(rng, kind, 15.0) for _ in range(50)]
@@ -182,6 +184,40 @@ def test_log_energies_of_a_tone():
     np.testing.assert_allclose(heard[1], want, atol=1e-3)
     np.testing.assert_allclose(features.log_mel(0.01 * tone, RATE, 20), heard, atol=1e-4)
     assert features.log_mel(np.zeros(10), RATE, 20).shape == (1, 20)
+
+
+def test_a_warped_vowel_is_that_of_a_longer_tract():
+    """Formants of a tract of length 1.2 are those of the usual one, divided by 1.2."""
+    bands = 24
+    short, long = (
+        features.log_mel(
+            resonated([held(Sound(1.0, (600 / k, 1200 / k, 2400 / k), breath=1.0), 400)],
+                      [MAN._replace(tract=k)], RATE, [np.random.default_rng(1)])[0], RATE, bands,
+        ).mean(axis=0)
+        for k in (1.0, 1.2)
+    )  # fmt: skip
+    (same, warped) = np.asarray(features.warps(np.array([1.0, 1.2], np.float32), bands, RATE))
+    np.testing.assert_array_equal(same, np.eye(bands))
+    np.testing.assert_allclose(warped.sum(axis=1), 1, rtol=1e-5)
+    low = slice(2, 18)  # above is what the rate of samples cuts off
+    missed = [np.abs(x - long)[low].mean() for x in (short, warped @ short)]
+    assert missed[1] < 0.5 * missed[0]
+
+
+def test_warping_is_of_the_log_energies_whatever_is_read():
+    """Energies that 13 cosines make: they are warped alike when those are read."""
+    std = {"log-mel": RNG.uniform(0.5, 2, 20), "mfcc": RNG.uniform(0.5, 2, 13)}
+    tasks = {kind: Speech(bands=20, features=kind, noise=0.0, warp=0.3) for kind in std}
+    smooth = features.cepstra(np.eye(20)) @ RNG.normal(size=(13, 5 * 2))
+    read = {
+        kind: task._read(smooth.T).reshape(5, 2, -1) / std[kind] for kind, task in tasks.items()
+    }
+    got = {kind: task._varied(std[kind])(jnp.asarray(read[kind], jnp.float32), jax.random.key(0))
+           for kind, task in tasks.items()}  # fmt: skip
+    assert np.abs(got["log-mel"] - read["log-mel"]).max() > 0.1
+    warped = np.asarray(got["log-mel"]).reshape(10, 20) * std["log-mel"]
+    want = features.cepstra(warped) / std["mfcc"]
+    np.testing.assert_allclose(got["mfcc"].reshape(10, 13), want, atol=1e-4)
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -458,8 +494,7 @@ def test_templates_hear_through_a_voice():
 
 # --- figures and answers --------------------------------------------------------------------------
 
-FACTS = {"letters": {"known": [" ", "e", "n", "o"], "unknown": False}, "mean": [0.0] * 4,
-         "std": [1.0] * 4}  # fmt: skip
+FACTS = {"letters": {"known": [" ", "e", "n", "o"], "unknown": False}, "std": [1.0] * 4}
 
 
 def test_figures_by_hand():
@@ -491,7 +526,9 @@ def test_answers_are_of_their_utterances_whatever_the_order():
         for scores, text in zip(together.scores, texts, strict=True)
     ]
     np.testing.assert_allclose(together.nats, sum(each), rtol=1e-4)
-    quiet = Speech(**{**TINY, "cell": "elman", "noise": 0.0, "dropout": 0.0, "batch_size": 5})
+    quiet = Speech(
+        **{**TINY, "cell": "elman", "noise": 0.0, "warp": 0.0, "dropout": 0.0, "batch_size": 5}
+    )
     batch = quiet._batches(Utterances(xs, texts), FACTS, 5).batch(0)
     loss = jax.jit(quiet.system(FACTS).loss)
     value, _ = loss(params_of(quiet, params), (), batch, jax.random.key(0))
@@ -514,18 +551,19 @@ def test_data_of_the_task():
     task = Speech.tiny(None)
     data = task.data()
     assert [len(part.texts) for part in data[:3]] == [8, 2, 4]
+    assert data.validation.kinds == ["voices between", "voices beyond"]
     assert data.test.kinds == ["voices between"] * 2 + ["voices beyond"] * 2
-    xs = np.concatenate(task._inputs(data.train.log_mels, data.facts))
-    np.testing.assert_allclose(xs.mean(0), 0, atol=1e-4)
-    np.testing.assert_allclose(xs.std(0), 1, atol=1e-4)
+    xs = task._inputs(data.train.log_mels, data.facts)
+    np.testing.assert_allclose([x.mean(0) for x in xs], 0, atol=1e-4)
+    np.testing.assert_allclose(np.concatenate(xs).std(0), 1, atol=1e-4)
     for part in data[:3]:
         assert {word for text in part.texts for word in text.split()} <= set(DIGITS)
     few = Speech(**{**TINY, "bands": 16}, utterances=4, held_out=2, longest=1, features="mfcc")
     found = few.data()
-    assert len(found.facts["mean"]) == 13
+    assert len(found.facts["std"]) == 13
     (xs,) = few._inputs(found.train.log_mels[:1], found.facts)
     want = features.cepstra(found.train.log_mels[0])
-    want = (want - found.facts["mean"]) / found.facts["std"]
+    want = (want - want.mean(axis=0)) / found.facts["std"]
     np.testing.assert_allclose(xs, want, atol=1e-4)
 
 
@@ -548,6 +586,7 @@ def test_requests():
         ({"snr": math.nan}, "snr must be"),
         ({"dropout": 1.0}, "dropout must be"),
         ({"noise": -1.0}, "noise must be"),
+        ({"warp": -1.0}, "warp must be"),
         ({"beam": 0}, "beam must be"),
         ({"voices": "mine"}, "voices must be"),
     ],

@@ -5,8 +5,12 @@ from __future__ import annotations
 import functools
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.fft
+
+Array = jax.Array
 
 WINDOW, HOP = 0.025, 0.010  # seconds
 LOWEST = 60.0  # Hz
@@ -74,3 +78,25 @@ def cepstra(log_mels: np.ndarray) -> np.ndarray:
     c_k = s_k Σ_d x_d cos(π k (2d + 1) / 2D)      s_0 = √(1/D), else √(2/D)
     """
     return np.asarray(scipy.fft.dct(log_mels, type=2, norm="ortho", axis=-1))[:, :CEPSTRA]
+
+
+def warps(alphas: Array, bands: int, rate: int) -> Array:
+    """What turns log energies [D] into those of longer or shorter vocal tracts, [B, D, D].
+
+        x'_k = Σ_j max(0, 1 - |κ(α f_k) - j|) x_j
+
+    f_k is where band k is strongest, and κ(f) the place of f among them, a fraction between two.
+
+    Args:
+      alphas: how many times as long each tract is, [B].
+      bands: D.
+      rate: samples a second.
+
+    Reference:
+      Jaitly & Hinton, Vocal Tract Length Perturbation (VTLP) Improves Speech Recognition, ICML
+      Workshop on Deep Learning for Audio, Speech and Language Processing, 2013.
+    """
+    middles = jnp.asarray(edges(bands, rate)[1:-1], alphas.dtype)
+    places = jnp.arange(bands, dtype=alphas.dtype)
+    found = jnp.interp(alphas[:, None] * middles, middles, places)
+    return jnp.maximum(0, 1 - jnp.abs(found[..., None] - places))

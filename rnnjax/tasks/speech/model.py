@@ -57,13 +57,13 @@ class Heard(NamedTuple):
 
 
 def listener(
-    network: rnnjax.Layer, noise: float, beam: int
+    network: rnnjax.Layer, varied: Callable[[Array, Array], Array], beam: int
 ) -> tuple[Loss, Callable[[Any, Sequences], Heard]]:
     """The loss of training, nats a letter by all alignments, and what is heard of a batch.
 
     Args:
       network: from features to logits; symbol 0 is the blank.
-      noise: standard deviation of what is added to the features in training.
+      varied: features [T, B, D] and a key to those that are read in training.
       beam: how many prefixes are kept; 1 takes the best path.
     """
 
@@ -71,7 +71,7 @@ def listener(
         xs, lengths = batch.xs, jnp.asarray(batch.lengths)
         keys = (None, None) if key is None else jax.random.split(key)
         if keys[0] is not None:
-            xs = xs + noise * jax.random.normal(keys[0], xs.shape, xs.dtype)
+            xs = varied(xs, keys[0])
         _, logits = network.apply(params, xs, lengths=lengths, key=keys[1])
         return logits, network.output_lengths(lengths)
 

@@ -7,7 +7,7 @@ import math
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
@@ -20,7 +20,7 @@ from rnnjax.tasks._writing.pairs import Symbols, by_hash
 from rnnjax.tasks._writing.scores import edits
 from rnnjax.tasks.speech.baselines import by_templates
 from rnnjax.tasks.speech.espeak import espoken
-from rnnjax.tasks.speech.features import cepstra, log_mel
+from rnnjax.tasks.speech.features import cepstra, log_mel, warps
 from rnnjax.tasks.speech.model import listener, network
 from rnnjax.tasks.speech.picture import plot_speech
 from rnnjax.tasks.speech.recordings import plain, read_transcripts, read_wav
@@ -30,6 +30,7 @@ from rnnjax.tasks.speech.voices import draw_voice, spoken
 from rnnjax.train.sources import Bucketed, sequences
 from rnnjax.train.task import HELD_OUT_SEED, Data, Facts, System, Task
 
+Array = jax.Array
 TOGETHER = 50  # utterances that are judged side by side
 
 
@@ -54,8 +55,8 @@ class Speech(Task):
     """Write down what is said, letter by letter.
 
     Errors are words, or letters, to insert, delete or exchange, in per cent of those that were
-    said. Test voices are others than those of training: half lie between them in pitch and length
-    of the vocal tract, half beyond.
+    said. Voices of validation and test are others than those of training: half lie between them in
+    pitch and length of the vocal tract, half beyond.
 
     Attributes:
       voices: Whose speech it is: of a formant synthesiser, or of an espeak-ng that is installed.
@@ -75,6 +76,7 @@ class Speech(Task):
       pyramids: After so many of them two steps become one.
       dropout: Probability of dropping a feature behind a layer.
       noise: Standard deviation of what is added to the standardised features in training.
+      warp: Frequencies of an utterance are multiplied or divided in training by up to 1 + warp.
       beam: How many prefixes are kept in search of the likeliest letters; 1 takes the best path.
       buckets: Padded lengths at most; each is compiled for.
 
@@ -106,14 +108,15 @@ class Speech(Task):
     pyramids: int = 1
     dropout: float = 0.2
     noise: float = 0.3
+    warp: float = 0.15
     beam: int = 8
     buckets: int = 3
-    steps: int = 1500
+    steps: int = 800
     batch_size: int = 32
     learning_rate: float = 5e-3
     schedule: Literal["cosine", "constant"] = "cosine"
     clip_norm: float = 1.0
-    evaluate_every: int = 300
+    evaluate_every: int = 200
 
     @classmethod
     def tiny(cls, folder: pathlib.Path) -> Speech:
@@ -134,6 +137,7 @@ class Speech(Task):
         if self.pyramids > self.layers:
             raise ValueError(f"pyramids must be at most layers, got {self.pyramids}, {self.layers}")
         non_negative("noise", self.noise)
+        non_negative("warp", self.warp)
         real("snr", self.snr, "a finite number", math.isfinite)
         real("dropout", self.dropout, "a number in [0, 1)", lambda x: 0 <= x < 1)
 
@@ -146,14 +150,13 @@ class Speech(Task):
         else:
             few = max(1, self.held_out // 2)
             train = self._made("train", self.utterances, 0)
-            validation = self._made("validation", few, 1)
-            test = self._tested(few)
+            validation = self._held("validation", few, (1, 5))
+            test = self._held("test", 2 * few, (2, 3))
         others = [*validation.texts, *test.texts]
-        steps = np.concatenate([self._read(x) for x in train.log_mels]).astype(float)
-        spread = steps.std(axis=0)
+        inputs = [self._read(x - x.mean(axis=0)) for x in train.log_mels]
+        spread = np.concatenate(inputs).astype(float).std(axis=0)
         facts = {
             "letters": Symbols.of(train.texts, others)._asdict(),
-            "mean": steps.mean(axis=0).tolist(),
             "std": np.where(spread > 0, spread, 1).tolist(),
         }
         for part in (train, validation, test):
@@ -189,13 +192,16 @@ class Speech(Task):
             sounds = spoken(said, who, self.sample_rate, (*seed, 1))
         return self._part(sounds, [" ".join(words) for words in said])
 
-    def _tested(self, few: int) -> Utterances:
+    def _held(self, part: str, count: int, numbers: tuple[int, int]) -> Utterances:
+        """So many of validation or test: half between the training voices, half beyond."""
         if self.voices == "espeak":
-            return self._made("test", 2 * few, 2)
-        one, two = self._made("between", few, 2), self._made("beyond", few, 3)
+            return self._made(part, count, numbers[0])
+        beyond = count // 2
+        one = self._made(f"{part} between", count - beyond, numbers[0])
+        two = self._made(f"{part} beyond", beyond, numbers[1])
         return Utterances(
             one.log_mels + two.log_mels, one.texts + two.texts,
-            ["voices between"] * few + ["voices beyond"] * few,
+            ["voices between"] * (count - beyond) + ["voices beyond"] * beyond,
         )  # fmt: skip
 
     def read(self, path: pathlib.Path, facts: Facts) -> Utterances:
@@ -209,9 +215,24 @@ class Speech(Task):
         return log_mels if self.features == "log-mel" else cepstra(log_mels)
 
     def _inputs(self, log_mels: Sequence[np.ndarray], facts: Facts) -> list[np.ndarray]:
-        """What the network reads, standardised."""
-        mean, std = np.array(facts["mean"]), np.array(facts["std"])
-        return [((self._read(x) - mean) / std).astype(np.float32) for x in log_mels]
+        """What the network reads: without its mean over the utterance, and standardised."""
+        std = np.array(facts["std"])
+        return [(self._read(x - x.mean(axis=0)) / std).astype(np.float32) for x in log_mels]
+
+    def _varied(self, std: np.ndarray) -> Callable[[Array, Array], Array]:
+        """Standardised features and a key to those of other vocal tracts, and with noise."""
+        basis = self._read(np.eye(self.bands))  # [bands, D]: what is read is linear in the energies
+        to, back = (jnp.asarray(m, jnp.float32) for m in (basis / std, (basis * std).T))
+
+        def varied(xs: Array, key: Array) -> Array:
+            k_warp, k_noise = jax.random.split(key)
+            most = math.log1p(self.warp)
+            alphas = jnp.exp(jax.random.uniform(k_warp, xs.shape[1:2], xs.dtype, -most, most))
+            moved = warps(alphas, self.bands, self.sample_rate)
+            xs = jnp.einsum("tbf,fj,bkj,kg->tbg", xs, back, moved, to)
+            return xs + self.noise * jax.random.normal(k_noise, xs.shape, xs.dtype)
+
+        return varied
 
     def _alignable(self, part: Utterances, facts: Facts) -> None:
         """Raises ValueError where there are fewer steps than letters: no path would say them."""
@@ -245,7 +266,7 @@ class Speech(Task):
         layers = network(
             letters.size, self.cell, self.hidden_size, self.layers, self.pyramids, self.dropout
         )
-        loss, heard = listener(layers, self.noise, self.beam)
+        loss, heard = listener(layers, self._varied(np.array(facts["std"])), self.beam)
 
         def answers(params: Any, part: Utterances) -> Answers:
             batches = self._batches(part, facts, min(TOGETHER, len(part.texts)))
@@ -276,7 +297,7 @@ class Speech(Task):
             asked = Utterances([self._asked(request)], [""])
             yield answers(params, asked).texts[0] or "(nothing)"
 
-        xs = jax.ShapeDtypeStruct((len(facts["mean"]),), jnp.float32)
+        xs = jax.ShapeDtypeStruct((len(facts["std"]),), jnp.float32)
         return System(
             jax.jit(lambda key: layers.init(key, xs)), loss, evaluate, predict, answers=answers
         )
@@ -311,7 +332,7 @@ class Speech(Task):
         if self.voices == "espeak":
             (sound,) = espoken([words], "test", self.sample_rate, seed)
         else:
-            voice = draw_voice(np.random.default_rng(seed), "between", self.snr)
+            voice = draw_voice(np.random.default_rng(seed), "test between", self.snr)
             (sound,) = spoken([words], [voice], self.sample_rate, seed)
         return log_mel(sound, self.sample_rate, self.bands)
 

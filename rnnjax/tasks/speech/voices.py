@@ -25,19 +25,21 @@ PULSE, BREATH, HISS = 1000.0, 0.046, 0.75
 TOGETHER = 128  # utterances that are made side by side
 
 # Of training, validation and test voices, the ranges that pitch (Hz) and the length of the vocal
-# tract (relative to a man's) are drawn from: none of one part is in another. Test voices lie
-# between those of training, or beyond them.
+# tract (relative to a man's) are drawn from: none of one part is in another. Validation voices and
+# test voices lie between those of training, or beyond them; those of the test further.
 PITCHES = {
-    "train": [(95.0, 125.0), (150.0, 200.0)],
-    "validation": [(125.0, 137.0)],
-    "between": [(137.0, 150.0)],
-    "beyond": [(80.0, 95.0), (200.0, 230.0)],
+    "train": [(100.0, 125.0), (150.0, 190.0)],
+    "validation between": [(125.0, 137.0)],
+    "validation beyond": [(95.0, 100.0), (190.0, 200.0)],
+    "test between": [(137.0, 150.0)],
+    "test beyond": [(80.0, 95.0), (200.0, 230.0)],
 }
 TRACTS = {
-    "train": [(0.84, 0.92), (0.98, 1.06)],
-    "validation": [(0.92, 0.95)],
-    "between": [(0.95, 0.98)],
-    "beyond": [(0.80, 0.84), (1.06, 1.10)],
+    "train": [(0.86, 0.92), (0.98, 1.04)],
+    "validation between": [(0.92, 0.95)],
+    "validation beyond": [(0.84, 0.86), (1.04, 1.06)],
+    "test between": [(0.95, 0.98)],
+    "test beyond": [(0.80, 0.84), (1.06, 1.10)],
 }
 PACES, BREATHS = (0.8, 1.3), (0.0, 0.3)
 
@@ -61,7 +63,7 @@ class Voice(NamedTuple):
 
 
 def draw_voice(rng: np.random.Generator, kind: str, snr: float) -> Voice:
-    """A voice of a part, "train", "validation", "between" or "beyond", and its noise."""
+    """A voice of a kind, "train" or "test beyond", and its noise."""
 
     def within(ranges: Sequence[tuple[float, float]]) -> float:
         return float(rng.uniform(*ranges[int(rng.integers(len(ranges)))]))
