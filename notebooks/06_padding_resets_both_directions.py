@@ -18,8 +18,8 @@ import rnnjax
 from rnnjax import train
 
 QUICK = bool(os.environ.get("RNNJAX_QUICK"))
-STEPS = 250 if QUICK else 800  # of training
-COUNT = 1000 if QUICK else 4000  # sequences to train on
+STEPS = 400 if QUICK else 800  # of training
+COUNT = 2000 if QUICK else 4000  # sequences to train on
 
 # %% [markdown]
 # ## Four sequences in one array
@@ -196,7 +196,7 @@ def learn(model, apply):
     chain = train.optimizer("adam", train.schedule("cosine", 1e-2, STEPS), clip_norm=1.0)
     params = model.init(jax.random.key(0), rnnjax.tokens())
     state = train.init_train_state(params, chain, jax.random.key(1))
-    source = train.sequences(*zip(*training, strict=True), batch_size=64, buckets=2)
+    source = train.sequences(*zip(*training, strict=True), batch_size=64, buckets=1)
     return train.fit(train.make_train_step(loss, chain), state, source, steps=STEPS).params
 
 
@@ -230,9 +230,9 @@ plt.show()
 print({name: f"{share:.1%}" for name, share in right.items()}, f"ceiling {ceiling:.1%}")
 
 # %%
-assert right["both ways"] > 0.95
+assert right["both ways"] > (ceiling + 0.1 if QUICK else 0.95)
 assert right["forwards"] < ceiling + 0.02  # nobody can do better
-assert right["backwards"] < right["both ways"] - 0.1
+assert right["backwards"] < ceiling + 0.02
 
 # %% [markdown]
 # ## Several sequences in one row
