@@ -7,7 +7,7 @@ import sys
 import pytest
 
 HERE = pathlib.Path(__file__).parent
-sys.path.append(str(HERE.parents[1] / "benchmarks"))
+sys.path += [str(HERE), str(HERE.parents[1] / "benchmarks")]
 
 
 @pytest.fixture(autouse=True)
