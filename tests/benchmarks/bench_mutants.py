@@ -1,6 +1,6 @@
 """Faults of the benchmark suite, for `tests/mutation.py`: what, file, old text, new text, tests."""
 
-_CONTEST, _DRIVER, _PARTS = "test_contest.py", "test_driver.py", "test_parts.py"
+_CONTEST, _DRIVER, _PARTS = "test_contest.py", "test_driver.py", "test_measures.py"
 _FAULTS = [
     (
         "a wrong contender is timed",
