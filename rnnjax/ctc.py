@@ -105,7 +105,7 @@ def prefix_search(logits: Array, lengths: Array, *, width: int, blank: int = 0) 
 @functools.partial(jax.jit, static_argnums=2)
 def _best_path(logits: Array, lengths: Array, blank: int) -> Decoded:
     time = len(logits)
-    steps = before_end(len(logits), lengths)
+    steps = before_end(time, lengths)
     path = jnp.where(steps, logits.argmax(axis=-1), blank).astype(jnp.int32)
     before = jnp.concatenate([jnp.full_like(path[:1], blank), path[:-1]])
     new = (path != blank) & (path != before)
@@ -140,7 +140,7 @@ class _Prefixes(NamedTuple):
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def _prefix_search(logits: Array, lengths: Array, width: int, blank: int) -> Decoded:
     time, _, size = logits.shape
-    steps = before_end(len(logits), lengths)
+    steps = before_end(time, lengths)
     y = _log_softmax(logits, steps)
 
     def start() -> _Prefixes:

@@ -71,8 +71,9 @@ def from_torch(model: Cell | Layer, weights: Any) -> Params:
       >>> params.w_x.shape, params.b[0].item()
       ((3, 16), 2.0)
     """
-    without = _without_bias(model, weights) if hasattr(weights, "state_dict") else []
-    weights = weights.state_dict() if hasattr(weights, "state_dict") else weights
+    without = []
+    if hasattr(weights, "state_dict"):
+        without, weights = _without_bias(model, weights), weights.state_dict()
     return read(TORCH, model, _layered(flat(weights, ".")), without)
 
 
