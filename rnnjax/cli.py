@@ -531,7 +531,9 @@ def _parse_bench(words: list[str]) -> Callable[[], None]:
 
     def bench() -> None:
         if refused := driver.bench(args):
-            raise ValueError(f"contenders that failed, or compute something else: {'; '.join(refused)}")
+            raise ValueError(
+                f"contenders that failed, or compute something else: {'; '.join(refused)}"
+            )
 
     return bench
 

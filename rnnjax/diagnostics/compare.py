@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._cell import Array, Cell, Params, PyTree, step_spec
@@ -18,6 +19,7 @@ from rnnjax.diagnostics.gradients import GradientFlow, gradient_flow
 from rnnjax.diagnostics.training import LossGradients, loss_gradients
 
 if TYPE_CHECKING:
+    from rnnjax.train import TrainState
     from rnnjax.train.task import Task
 
 # How many sequences the gradients are seen on; and the settings of what is no task.
@@ -138,7 +140,7 @@ def _on_batches(
     clip_norm: float,
     seed: int,
 ) -> Compared:
-    from rnnjax.train import generated, optimizer
+    from rnnjax.train import generated, init_train_state, optimizer
 
     init_key, run_key, seen_key = jax.random.split(jax.random.key(seed), 3)
     seen = xs, targets = jax.jit(draw, static_argnums=1)(seen_key, ROWS)
@@ -147,50 +149,48 @@ def _on_batches(
         state = None if key is None else cell.initial_state(params, (batch_size,), key=key)
         return loss(unroll(cell, params, state, batch[0])[1], batch[1]), (carried, {})
 
+    rule = optimizer("adam", learning_rate, clip_norm)
     return _compared(
-        value, cell.init(init_key, step_spec(xs)), (), run_key,
-        optimizer("adam", learning_rate, clip_norm),
+        value, init_train_state(cell.init(init_key, step_spec(xs)), rule, run_key), rule,
         generated(draw, batch_size, seed=seed, axes=None), natural("steps", steps), (seen, None),
-        lambda p: gradient_flow(cell, p, None, xs, lambda ys: loss(ys, targets), errors=errors),
+        lambda p, _: gradient_flow(cell, p, None, xs, lambda ys: loss(ys, targets), errors=errors),
     )  # fmt: skip
 
 
 def _on_task(task: Task) -> Compared:
-    from rnnjax.train.run import seed_key
+    from rnnjax.train.run import begin, seed_key
 
     task.check()
     data = task.data()
     system, source = task.system(data.facts), task.source(data)
-    steps = task.total_steps(source)
-    init_key, run_key, seen_key = jax.random.split(seed_key(task.seed), 3)
-    params = system.init(init_key)
-    carried = system.carried(params, jax.random.fold_in(run_key, 0))
+    rule, steps = task.transformation(source), task.total_steps(source)
+    *keys, seen_key = jax.random.split(seed_key(task.seed), 3)
+    state = begin(system, rule, *keys)
     seen = source.batch(steps)  # the first one that is not trained on
     return _compared(
-        system.loss, params, carried, run_key, task.transformation(source), source, steps,
-        (seen, seen_key), lambda p: loss_gradients(system.loss, p, carried, seen, seen_key),
+        system.loss, state, rule, source, steps, (seen, seen_key),
+        lambda p, carried: loss_gradients(system.loss, p, carried, seen, seen_key),
     )  # fmt: skip
 
 
 def _compared(
     loss: Callable[..., Any],
-    params: Params,
-    carried: PyTree,
-    key: Array,
+    state: TrainState,
     rule: Any,
     source: Any,
     steps: int,
     seen: tuple[PyTree, Any],
-    see: Callable[[Params], GradientFlow | LossGradients],
+    see: Callable[[Params, PyTree], GradientFlow | LossGradients],
 ) -> Compared:
     """Trains, and sees the gradients of the batch and key in `seen` on either side."""
-    from rnnjax.train import fit, init_train_state, make_train_step
+    from rnnjax.train import fit, make_train_step
 
-    state = init_train_state(params, rule, key, carried)
+    # A step gives its buffers away.
+    params, carried = jax.tree.map(jnp.copy, (state.params, state.carried))
     state = fit(make_train_step(loss, rule), state, source, steps=steps)
     both = params, state.params
     before, after = (float(loss(p, carried, *seen)[0]) for p in both)
-    return Compared(see(params), see(state.params), (before, after), both)
+    return Compared(see(params, carried), see(state.params, carried), (before, after), both)
 
 
 def plot_compare(
