@@ -18,19 +18,19 @@ from timing import accelerator, cores
 from worker import Contender
 
 TITLE = "A training step of a language model"
-ABOUT = """The language model of the README by characters, and the larger one of `rnnjax train`, in
-every library: vectors of symbols, LSTM, readout; truncated back-propagation through windows of one
-text, the state carried; gradients clipped at a global norm of 1; Adam. All begin with the same
-weights and read the same windows: the first losses and the gradients of the first window are
-compared before anything is timed, and the picture shows all the losses, which lie on top of each
-other. A step goes from a window in NumPy to its loss as a number. JAX libraries spread rows over
-all cores, PyTorch has all cores. PyTorch's second bias is held at zero, since the others have one;
-Adam's epsilon is 1e-12, since Keras adds it elsewhere."""
+ABOUT = """The language model of the page on training, by characters, and the larger one of `rnnjax
+train`, in every library: vectors of symbols, LSTM, readout; truncated back-propagation through
+windows of one text, the state carried; gradients clipped at a global norm of 1; Adam. All begin
+with the same weights and read the same windows: the first losses and the gradients of the first
+window are compared before anything is timed, and the picture shows all the losses, which lie on top
+of each other. A step goes from a window in NumPy to its loss as a number. JAX libraries spread rows
+over all cores, PyTorch has all cores. PyTorch's second bias is held at zero, since the others have
+one; Adam's epsilon is 1e-12, since Keras adds it elsewhere."""
 
 LEARNING_RATE, CLIP, EPSILON = 3e-3, 1.0, 1e-12
 FIRST = 10  # losses that are compared; later ones drift apart by rounding
-# (T, B, E, H): of the README, and of `rnnjax train`.
-README, TASK = (64, 32, 32, 128), (64, 32, 64, 256)
+# (T, B, E, H): of docs/how_to/training.md, and of `rnnjax train`.
+PAGE, TASK = (64, 32, 32, 128), (64, 32, 64, 256)
 NAMES = {"rnnjax": "rnnjax", "flax": "flax + optax", "keras": "keras", "torch": "torch"}
 
 
@@ -38,7 +38,7 @@ def cases(size: str, options: Options) -> list[Case]:
     """See `Part`."""
     if options.cells and "lstm" not in options.cells:
         return []
-    found = [case(each) for each in options.sizes or (README, TASK)]
+    found = [case(each) for each in options.sizes or (PAGE, TASK)]
     if not options.sizes:
         if size == "quick":
             found = [case((8, 4, 8, 16), rounds=3, steps=FIRST)]
@@ -107,7 +107,7 @@ class Library(NamedTuple):
 
 @functools.cache
 def text() -> tuple[np.ndarray, int]:
-    """README's text as ids of characters, and how many different ones it has."""
+    """The text of that page as ids of characters, and how many different ones it has."""
     files = sorted(pathlib.Path(sysconfig.get_path("stdlib")).glob("*.py"))[:20]
     letters = "".join(file.read_text(encoding="utf-8") for file in files).encode("utf-32-le")
     symbols, ids = np.unique(np.frombuffer(letters, "<u4"), return_inverse=True)
@@ -228,7 +228,7 @@ def contender(
 
 
 def rnnjax_library(job: Mapping[str, Any]) -> Library:
-    """The model and the step of the README."""
+    """The model and the step of docs/how_to/training.md."""
     import optax
 
     import rnnjax

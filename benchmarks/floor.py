@@ -24,6 +24,7 @@ from timing import machine
 from worker import Contender
 
 import rnnjax
+from rnnjax._cell import step_spec
 from rnnjax._compile._primitives import PRODUCTS
 from rnnjax._compile._rewrite import rewrite
 from rnnjax._compile._schedule import schedule
@@ -55,9 +56,8 @@ class Product(NamedTuple):
 
 def products(cell: rnnjax.Cell, xs: Any) -> list[Product]:
     """The products of a cell over xs [T, B, ...], each where `rnnjax.scan` would have it."""
-    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), xs)
     batch = jax.tree.leaves(xs)[0].shape[1]
-    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), one))
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), step_spec(xs)))
     state = jax.eval_shape(lambda params: cell.initial_state(params, (batch,)), params)
     found = schedule(rewrite(trace(cell.step, params, state, xs, None, False, 1).program))
     return [

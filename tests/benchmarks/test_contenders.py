@@ -16,6 +16,7 @@ import suite
 import timing
 
 import rnnjax
+from rnnjax._cell import step_spec
 from rnnjax._compile._trace import subprograms
 
 SMALL = {"kind": "gru", "inputs": 3, "units": 4, "length": 6, "batch": 4}
@@ -137,8 +138,7 @@ def test_the_floor_waits_for_what_changes_on_both_sides():
 def test_every_cell_reads_the_inputs_it_is_measured_on(name):
     case = {"cell": name, "length": 2, "batch": 3, "inputs": 16, "units": 32}
     cell, xs = bench_cells.made(case)
-    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), xs)
-    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), one))
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), step_spec(xs)))
     _, ys = jax.eval_shape(lambda p: rnnjax.unroll(cell, p, None, xs), params)
     assert all(y.shape[:2] == (2, 3) for y in jax.tree.leaves(ys))
 

@@ -9,6 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import rnnjax
+from rnnjax._cell import step_spec
 from rnnjax.diagnostics import (
     gate_statistics,
     gates,
@@ -46,8 +47,7 @@ def made(name):
         xs = xs, jnp.ones((1, 2))
     if name == "gru_d":
         xs = xs, jnp.ones((1, 2, 3), bool), jnp.ones((1, 2, 3))
-    spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), xs)
-    return cell, cell.init(jax.random.key(0), spec), xs
+    return cell, cell.init(jax.random.key(0), step_spec(xs)), xs
 
 
 @pytest.mark.parametrize("name", sorted(NAMES.keys() - {"phased_lstm"}))  # which writes none out

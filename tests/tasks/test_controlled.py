@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import rnnjax
+from rnnjax._cell import step_spec
 from rnnjax.tasks import TASKS
 from rnnjax.tasks._cells import NAMES, inputs_of, model_of
 from rnnjax.tasks.controlled import _base as base
@@ -507,7 +508,7 @@ def test_every_cell_reads_what_it_needs(name):
 
     def outputs(key):
         xs = inputs_of(name, jnp.zeros((2, 5, 6)))
-        spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), xs)
+        spec = step_spec(xs)
         return rnnjax.unroll(model, model.init(key, spec), None, xs)[1]
 
     assert jax.eval_shape(outputs, jax.random.key(0)).shape == (2, 5, 3)

@@ -16,6 +16,7 @@ import numpy as np
 import rnnjax
 from rnnjax._cell import step_spec
 from rnnjax._factory import natural
+from rnnjax._unroll import before_end
 from rnnjax.tasks._cells import AnyCell, inputs_of, model_of
 from rnnjax.train.losses import TokenLoss, binary_cross_entropy, cross_entropy, mean_squared_error
 from rnnjax.train.plot import figure_type, tidy
@@ -44,7 +45,7 @@ class Batch(NamedTuple):
 
 def real_steps(lengths: Array, steps: int) -> Array:
     """Which steps are real, bool [S, B]."""
-    return jnp.arange(steps)[:, None] < lengths
+    return before_end(steps, lengths)
 
 
 def last_steps(lengths: Array, steps: int) -> Array:
