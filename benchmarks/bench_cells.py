@@ -24,7 +24,7 @@ WAYS = ("lax.scan", "rnnjax")
 PLACES = (8, 8)
 SETS = {
     "quick": [(12, 4, 16, 16)],
-    "standard": [(128, 32, 128, 128)],
+    "standard": [(64, 32, 128, 128)],
     "full": [
         (t, b, h, h)
         for t, b in ((128, 32), (128, 1), (1024, 16))
@@ -53,7 +53,7 @@ def cases(size: str, options: Options) -> list[Case]:
         chosen = list(SMOKE)
     if options.user:
         chosen.append(KEEP + options.user)
-    how = {"rounds": 3, "together": True} if size == "quick" else {"rounds": 8}
+    how = {"rounds": 3, "together": True} if size == "quick" else {"rounds": 6}
     return [
         {"cell": name, "length": t, "batch": b, "inputs": d, "units": h, **how}
         for t, b, d, h in options.sizes or SETS[size]
@@ -63,9 +63,8 @@ def cases(size: str, options: Options) -> list[Case]:
 
 def measure(case: Case) -> list[Row]:
     """See `Part`."""
-    one = {"process": "jax"} if case.get("together") else {}
-    jobs = {way: {**case, **one, "make": "bench_cells:contender", "way": way} for way in WAYS}
-    jobs["floor"] = {**case, **one, "make": "bench_cells:floor_contender"}
+    jobs = {way: {**case, "make": "bench_cells:contender", "way": way} for way in WAYS}
+    jobs["floor"] = {**case, "make": "bench_cells:floor_contender"}
     return suite.contest(case, jobs, MODES, rounds=case["rounds"], shown=["floor"])
 
 
@@ -134,7 +133,7 @@ def contender(job: Mapping[str, Any]) -> Any:
     if jax.default_backend() != "cpu":
         jax.config.update("jax_default_matmul_precision", "highest")
     cell, xs = made(job)
-    params = jax.jit(lambda: cell.init(jax.random.key(0), step_spec(xs)))()
+    params = cell.init(jax.random.key(0), step_spec(xs))
     start = cell.initial_state(params, (job["batch"],))
     moved, tree = jax.tree.flatten(xs)  # what is no number has no gradient
 

@@ -18,30 +18,38 @@ TITLE = "Peers"
 ABOUT = """The same layers, with the same weights, in every library: forward, and training, which is
 the loss with gradients for all weights and the inputs. Outputs and gradients are compared before
 anything is timed. Milliseconds are the least of the rounds' medians; a ratio above 1 says that
-rnnjax is faster. JAX libraries are compared with rnnjax on one device, PyTorch with rnnjax on all
+rnnjax is faster; the fastest peer is chosen anew for each, which is in the peers' favour where they
+are equally fast. JAX libraries are compared with rnnjax on one device, PyTorch with rnnjax on all
 cores where there are rows to share. The floor is the time of the unavoidable products alone. What
-is tuned is shown beside the others, and is no peer in the ratios: memory that is not handed back
-(`host.tune_host_memory`), and for the LSTM XLA's fusions by YNN (an experimental flag)."""
+tuning does to some of them has a table of its own: XLA's fusions by YNN (an experimental flag), and
+memory that is not handed back (`host.tune_host_memory`)."""
 
 MODES = ("train", "forward")
 YNN = "--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_ELTWISE"
 ALL_CORES = "rnnjax, all cores"
 # (T, B, D, H)
-ONE, MIDDLE, LARGE = (128, 1, 128, 128), (128, 32, 256, 256), (100, 64, 512, 512)
+ONE, SMALL = (128, 1, 128, 128), (64, 32, 128, 128)
+MIDDLE, LARGE = (32, 32, 256, 256), (25, 16, 512, 512)
 LAYOUTS: list[dict[str, Any]] = [
     {"layers": 2},
     {"directions": 2},
     {"padding": "lengths"},
     {"padding": "mask"},
 ]
-OTHERS = [(256, 1, 64, 64), (128, 8, 128, 128), (128, 32, 128, 128)]
-# Of the field: fastrnns is LARGE. DeepBench has T, B, H, and D = H; FlashRNN's are of one head.
+MIXED: list[tuple[str, dict[str, Any]]] = [
+    ("lstm", {"layers": 2}),
+    ("lstm", {"directions": 2, "padding": "lengths"}),
+    ("gru", {"directions": 2, "padding": "lengths"}),
+    ("elman", {"layers": 2, "padding": "mask"}),
+]
+# Of the field: DeepBench has T, B, H, and D = H; FlashRNN's are of one head.
 DEEPBENCH = {
     "lstm": [(25, b, h) for h in (512, 1024, 2048, 4096) for b in (16, 128)]
     + [(50, 8, 1536), (50, 32, 1536), (150, 16, 256), (150, 64, 256)],
     "gru": [(1500, 32, 1024), (187, 32, 2816)],
     "elman": [(50, 64, 1760), (50, 64, 2560)],
 }
+FASTRNNS = (100, 64, 512, 512)
 FLASHRNN = [(t, 16, 768, 768) for t in (256, 1024, 2048)]
 LONG = [(10_000, 16, 64, 64), (100_000, 16, 64, 64)]
 KINDS = ("lstm", "gru", "elman")
@@ -61,22 +69,22 @@ def cases(size: str, options: Options) -> list[Case]:
         found += [case("gru", (12, 4, 8, 8), directions=2, padding="lengths", rounds=3)]
         found = [{**each, "together": True} for each in found]
     else:
-        found = [case(kind, each) for kind in kinds for each in (ONE, MIDDLE)]
-        found += [case("lstm", each) for each in (OTHERS[-1], LARGE)]
-        found += [case("lstm", OTHERS[-1], **layout) for layout in LAYOUTS]
-        found += [case("gru", OTHERS[-1], directions=2, padding="lengths")]
-        found += [case("elman", OTHERS[-1], layers=2, padding="mask")]
-        found += [case("lstm", OTHERS[-1], group="scan")]
+        found = [case(kind, ONE) for kind in kinds]
+        found += [case("gru", MIDDLE), *(case("lstm", each) for each in (SMALL, MIDDLE, LARGE))]
+        found += [case(kind, SMALL, **layout) for kind, layout in MIXED]
+        found += [case("lstm", SMALL, group=group) for group in ("scan", "tuned")]
     if size == "full" and not options.sizes:
-        found += [case(kind, each) for kind in kinds for each in (*OTHERS, LARGE)]
+        more = [(256, 1, 64, 64), (128, 8, 128, 128), SMALL, LARGE, FASTRNNS]
+        found += [case(kind, each) for kind in kinds for each in more]
         found += [case(kind, MIDDLE, **layout) for kind in kinds for layout in LAYOUTS]
-        found += [case("lstm", each, group="scan") for each in (*OTHERS, MIDDLE, LARGE)]
+        found += [case("lstm", each, group="scan") for each in (*more, MIDDLE)]
+        found += [case(kind, each, group="tuned") for kind in kinds for each in (ONE, MIDDLE)]
         found += [case(k, (t, b, h, h)) for k in kinds for t, b, h in DEEPBENCH[k]]
         found += [case(kind, each) for kind in kinds for each in (*FLASHRNN, *LONG)]
     return suite.narrowed([each for each in found if each["kind"] in kinds], options)
 
 
-def case(kind: str, size: tuple[int, ...], group: str = "peers", rounds: int = 8, **layout: Any):
+def case(kind: str, size: tuple[int, ...], group: str = "peers", rounds: int = 6, **layout: Any):
     """A case of (T, B, D, H): the fields of `peers.Net` and of its batch."""
     length, batch, inputs, units = size
     net = peers.Net(kind, inputs, units, **layout)
@@ -92,27 +100,33 @@ def measure(case: Case) -> list[Row]:
 def contenders(case: Case) -> dict[str, dict[str, Any]]:
     """What worker.py makes each contender from; the first is what the others are compared with.
 
-    Each has a process of its own; for a smoke test those of JAX are together in one.
+    Each has a process of its own.
     """
-    own = {"make": "peers:jax_contender"}
-    jax = {**own, "process": "jax"} if case.get("together") else own
+    jax = {"make": "peers:jax_contender"}
     if case["group"] == "scan":
         names = ["lax.scan", *peers.THIRD_PARTY, *peers.IN_SCAN]
         return {name: {**jax, "peer": name} for name in names}
+    if case["group"] == "tuned":
+        return suite.asked(tuned(jax), case, ["lax.scan"])
     found = {name: {**jax, "peer": name} for name in peers.JAX_PEERS}
     found["torch"] = {"make": "peers:torch_contender"}
     on_cpu = accelerator()[0] == "cpu"
     if on_cpu and cores() > 1 and case["batch"] >= 4 * cores():
-        found[ALL_CORES] = {**own, "peer": "rnnjax", "devices": cores()}
-    plain = case["layers"] == case["directions"] == 1 and not case["padding"]
-    if on_cpu and plain:
-        found["rnnjax, tuned memory"] = {**own, "peer": "rnnjax", "tuned": True}
-    if on_cpu and plain and case["kind"] == "lstm":
-        known = {"env": {"XLA_FLAGS": YNN}} if knows(YNN) else {"absent": "no flag of this jaxlib"}
-        for name in ("lax.scan", "flax.linen", "rnnjax"):
-            found[f"{name}, YNN"] = {**jax, "peer": name, **known}
+        found[ALL_CORES] = {**jax, "peer": "rnnjax", "devices": cores(), "process": "rnnjax"}
     found["floor"] = {"make": "floor:floor_contender"}
     return suite.asked(found, case, ["lax.scan", "floor"])
+
+
+def tuned(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Some as they are and with XLA's fusions by YNN, and rnnjax with `host.tune_host_memory`."""
+    if accelerator()[0] != "cpu":
+        known = {"absent": "tuning is of the CPU"}
+    else:
+        known = {"env": {"XLA_FLAGS": YNN}} if knows(YNN) else {"absent": "no flag of this jaxlib"}
+    each = ("lax.scan", "flax.linen", "rnnjax")
+    ways = {"": {}, ", YNN": known}
+    found = {f"{n}{way}": {**job, "peer": n, **more} for way, more in ways.items() for n in each}
+    return {**found, "rnnjax, tuned memory": {**job, "peer": "rnnjax", "tuned": True}}
 
 
 @functools.cache
@@ -148,8 +162,8 @@ def table(rows: list[Row]) -> str:
     """See `Part`."""
     found = []
     for (group, kind, mode), some in grouped(rows).items():
-        found += [f"### {kind}, {mode}{', in rnnjax.scan' if group == 'scan' else ''}", ""]
-        found.append(pairs(some) if group == "scan" else times(some))
+        how, one_table = TABLES[group]
+        found += [f"### {kind}, {mode}{how}", "", one_table(some)]
     return "\n".join(found)
 
 
@@ -195,6 +209,21 @@ def pairs(rows: list[Row]) -> str:
     return suite.markdown(head, lines, words=2)
 
 
+def ways(rows: list[Row]) -> str:
+    """Each tuned contender beside itself as it is, and beside rnnjax as it is."""
+    lines = []
+    for row in rows:
+        for name, values in row["figures"].items():
+            asis = name.partition(",")[0]
+            ratios = [suite.shown(suite.against(row, name, by)) for by in (asis, "rnnjax")]
+            lines.append([where(row["case"]), name, f"{1e3 * min(values):.3g}", *ratios])
+    head = ["T, B, D, H", "contender", "ms", "of itself as it is", "of rnnjax as it is"]
+    return suite.markdown(head, lines, words=2)
+
+
+TABLES = {"peers": ("", times), "scan": (", in rnnjax.scan", pairs), "tuned": (", tuned", ways)}
+
+
 def figure(rows: list[Row], axes: Any) -> None:
     """Times over those of rnnjax, one line a case: filled in training, hollow forward."""
     rows = [row for row in rows if row["case"]["group"] == "peers"]
@@ -225,26 +254,51 @@ def headlines(rows: list[Row]) -> list[str]:
     found = []
     for (group, kind, mode), some in grouped(rows).items():
         start = f"{kind}, {mode}"
+        if group == "tuned":
+            continue
         if group == "scan":
             pairs = [(r, n, f"rnnjax.scan, {n}") for r in some for n in peers.THIRD_PARTY]
             found += sentence(
                 f"{start}, cells of other libraries", "rnnjax.scan", "own loop", pairs
             )
             continue
-        best = [(row, suite.fastest(row, jax_peers(row), "rnnjax")) for row in some]
-        jax = [(row, fast[0], "rnnjax") for row, fast in best if fast]
-        found += sentence(start, "rnnjax", "the fastest JAX peer", jax)
-        torch = [(row, "torch", ours_beside_torch(row)) for row in some]
-        found += sentence(start, "rnnjax", "PyTorch", torch)
+        for theirs, pairs in rivals(some).items():
+            found += sentence(start, "rnnjax", theirs, pairs)
     return found
 
 
-def sentence(start: str, ours: str, theirs: str, pairs: list[tuple[Row, str, str]]) -> list[str]:
+def brief(rows: list[Row]) -> list[list[str]]:
+    """See `Part`."""
+    return [
+        [f"{kind}, {mode}", *(mean(pairs) for pairs in rivals(some).values())]
+        for (group, kind, mode), some in grouped(rows).items()
+        if group == "peers"
+    ]
+
+
+Pairs = list[tuple[Row, str, str]]
+
+
+def rivals(rows: list[Row]) -> dict[str, Pairs]:
+    """The rows with a rival and what it is compared with, where it is there."""
+    best = [(row, suite.fastest(row, jax_peers(row), "rnnjax")) for row in rows]
+    return {
+        "the fastest JAX peer": [(row, fast[0], "rnnjax") for row, fast in best if fast],
+        "PyTorch": [(r, "torch", ours_beside_torch(r)) for r in rows if "torch" in r["figures"]],
+    }
+
+
+def mean(pairs: Pairs) -> str:
+    """The geometric mean over cases."""
+    both = [(row["figures"][theirs], row["figures"][ours]) for row, theirs, ours in pairs]
+    return suite.shown(suite.mean_ratio(both)) if both else "–"
+
+
+def sentence(start: str, ours: str, theirs: str, pairs: Pairs) -> list[str]:
     """The mean over cases, and each in which the other is faster; nothing where there are none."""
     there = [(r, a, b) for r, a, b in pairs if a in r["figures"] and b in r["figures"]]
     if not there:
         return []
-    mean = suite.mean_ratio((row["figures"][a], row["figures"][b]) for row, a, b in there)
     each = [(row, a, suite.against(row, a, b)) for row, a, b in there]
     slower = [
         f"{name} {suite.shown(suite.turned(ratio))} at {where(row['case'])}"
@@ -252,5 +306,5 @@ def sentence(start: str, ours: str, theirs: str, pairs: list[tuple[Row, str, str
         if ratio[2] < 1
     ]
     said = f"; faster than it are: {', '.join(slower)}" if slower else "; it is nowhere slower"
-    words = f"{start}: {theirs} takes {suite.shown(mean)} times as long as {ours}"
+    words = f"{start}: {theirs} takes {mean(there)} times as long as {ours}"
     return [f"{words} (geometric mean over cases: {len(there)}){said}"]

@@ -33,9 +33,9 @@ BASES = {
 }  # fmt: skip
 COMPILED = [(128, 8, 128, 1), (2048, 8, 128, 1), (128, 8, 128, 4)]
 STANDARD = {
-    "length": (100, 1_000, 10_000, 100_000),
-    "batch": (1, 8, 64, 256),
-    "units": (16, 64, 256, 1024),
+    "length": (1_000, 10_000, 100_000),
+    "batch": (8, 64, 256),
+    "units": (32, 128, 512),
     "layers": (1, 2, 4),
 }
 FULL = {
@@ -63,7 +63,7 @@ def cases(size: str, options: Options) -> list[Case]:
         found += [{**point(COMPILE, 20, 1, 8), "rounds": 1}]
     else:
         found += [point(way, *BASES[way]) for way in (STRONG, WEAK)]
-        found += [point(COMPILE, *each) for each in COMPILED]
+        found += [{**point(COMPILE, *each), "rounds": 2} for each in COMPILED]
     return suite.narrowed(found, options)
 
 
@@ -75,7 +75,7 @@ def point(axis: str, length: int, batch: int, units: int, layers: int = 1) -> Ca
 
 def rounds(length: int) -> int:
     """Fewer of what takes long."""
-    return 5 if length <= 10_000 else 3
+    return 5 if length <= 10_000 else 2
 
 
 def measure(case: Case) -> list[Row]:
@@ -96,7 +96,7 @@ def contenders(case: Case) -> dict[str, dict[str, Any]]:
         for n in sorted({*(2**k for k in range(10) if 2**k < cores()), cores()}):
             name = f"rnnjax, {n} device{'s' * (n > 1)}"
             batch = case["batch"] * (n if case["axis"] == WEAK else 1)
-            job = {"peer": "rnnjax", "devices": n, "batch": batch, "process": f"jax {n}"}
+            job = {"peer": "rnnjax", "devices": n, "batch": batch}
             found[name] = {**jax, **job}
         return found
     found = {name: {**jax, "peer": name} for name in ("rnnjax", "lax.scan")}

@@ -15,14 +15,14 @@ from worker import Contender
 TITLE = "Latency of one step"
 ABOUT = """One row, one step at a time, as a stream of sensor values or an agent's observations
 needs it: x comes as a NumPy array and y is read as one, the state stays where it is. p50 and p99
-are quantiles over a thousand steps; the least of the rounds is shown. In JAX it is the jitted step
+are quantiles over 500 steps; the least of the rounds is shown. In JAX it is the jitted step
 with a donated state, its parameters an argument, or fixed in the program as onnxruntime has them.
 PyTorch runs without gradients, a cell a layer or its module with T = 1. onnxruntime runs what
 `interop.to_onnx` writes, on the CPU. The outputs of a few steps are compared before anything is
 timed; gradients there are none."""
 
 MODES = {"p50": 0.5, "p99": 0.99}
-STEPS, COMPARED = 1000, 8
+STEPS, COMPARED = 500, 8
 # (D, H, layers)
 SIZES = [(64, 64, 1), (128, 256, 2)]
 TORCH = {
@@ -44,7 +44,7 @@ def cases(size: str, options: Options) -> list[Case]:
         elif size == "full":
             sizes += [(16, 16, 1), (512, 512, 1), (1024, 1024, 2)]
             kinds = kinds if options.cells else ["lstm", "gru"]
-    each = {"steps": 50, "rounds": 3} if size == "quick" else {"steps": STEPS, "rounds": 10}
+    each = {"steps": 50, "rounds": 3} if size == "quick" else {"steps": STEPS, "rounds": 8}
     found = [{**peers.Net(kind, *net)._asdict(), **each} for kind in kinds for net in sizes]
     if size == "full":
         found = [{**case, "compiled": True} for case in found]  # takes half a minute each
@@ -53,16 +53,15 @@ def cases(size: str, options: Options) -> list[Case]:
 
 def measure(case: Case) -> list[Row]:
     """See `Part`."""
-    jax = {**case, "make": "bench_streaming:jax_contender", "process": "jax"}
+    jax = {**case, "make": "bench_streaming:jax_contender", "process": "rnnjax"}
     found = {
         "rnnjax": {**jax, "library": "rnnjax"},
         "rnnjax, fixed parameters": {**jax, "library": "rnnjax", "fixed": True},
-        "flax.linen": {**jax, "library": "flax.linen"},
+        "flax.linen": {**jax, "library": "flax.linen", "process": "flax.linen"},
     }
     for name, job in {**TORCH, **ONNX}.items():
         make = "torch_contender" if name in TORCH else "onnx_contender"
-        one = "one thread" if "threads" in job else "all threads"
-        process = f"{name.partition(',')[0]}, {one}"
+        process = f"{name.partition(',')[0]}{', one thread' * ('threads' in job)}"
         found[name] = {**case, **job, "make": f"bench_streaming:{make}", "process": process}
     if not case.get("compiled"):
         del found["torch, compiled"]

@@ -38,11 +38,13 @@ def cases(size: str, options: Options) -> list[Case]:
     """See `Part`."""
     if options.cells and "lstm" not in options.cells:
         return []
-    found = [case(each) for each in options.sizes or (PAGE, TASK)]
+    found = [case(each) for each in options.sizes or (PAGE,)]
     if not options.sizes:
         if size == "quick":
-            found = [case((8, 4, 8, 16), rounds=3, steps=FIRST)]
-        elif size == "full":
+            found = [{**case((8, 4, 8, 16), rounds=3, steps=FIRST), "together": True}]
+        else:
+            found += [case(TASK, steps=30)]
+        if size == "full":
             found += [case((70, 64, 512, 1024), layers=2, steps=300)]
     return suite.narrowed(found, options)
 
@@ -64,7 +66,7 @@ def measure(case: Case) -> list[Row]:
 def contenders(case: Case) -> dict[str, dict[str, Any]]:
     """What worker.py makes each contender from."""
     shared = accelerator()[0] == "cpu" and case["batch"] % cores() == 0
-    jax = {**case, "make": "bench_training:jax_contender", "process": "jax"}
+    jax = {**case, "make": "bench_training:jax_contender"}
     jax["devices"] = cores() if shared else 1
     found = {NAMES[name]: {**jax, "library": name} for name in LIBRARIES}
     found[NAMES["torch"]] = {**case, "make": "bench_training:torch_contender"}
@@ -383,6 +385,17 @@ def table(rows: list[Row]) -> str:
             ])  # fmt: skip
     head = ["T, B, E, H", "library", "ms a step", "median", "symbols/s", "time / rnnjax's"]
     return suite.markdown([*head, "first loss", "last"], lines, words=2)
+
+
+def brief(rows: list[Row]) -> list[list[str]]:
+    """See `Part`."""
+    found = []
+    for row in rows:
+        jax = suite.fastest(row, [NAMES[library] for library in LIBRARIES], "rnnjax")
+        torch = suite.fastest(row, ["torch"], "rnnjax")
+        told = [suite.shown(fast[1]) if fast else "–" for fast in (jax, torch)]
+        found.append([f"a step of a language model, {where(row['case'])}", *told])
+    return found
 
 
 def figure(rows: list[Row], axes: Any) -> None:

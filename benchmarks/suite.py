@@ -19,6 +19,7 @@ import numpy as np
 from timing import POOL, accelerator, measure, paired_ratio
 
 HERE = pathlib.Path(__file__).parent
+SPINNING = ("torch", "onnxruntime")  # threads that keep their cores while they wait
 SIZES = ("quick", "standard", "full")
 TOLERANCE = 1e-4
 Case = dict[str, Any]
@@ -49,6 +50,8 @@ class Part(Protocol):
     Attributes:
       TITLE: of its section.
       ABOUT: what is measured, and how to read it.
+      brief: rows -> lines of README's table, if the part has any: what was timed, the fastest JAX
+        peer over rnnjax, PyTorch over it.
     """
 
     TITLE: str
@@ -133,8 +136,8 @@ def contest(
     Args:
       case: goes into the rows.
       jobs: of each contender what worker.py makes it from. "process" is the name of its process,
-        by default the contender's own, but a TPU's is the same for all; "env" more of that
-        process's environment; "absent" the reason why there is none.
+        by default the contender's own; "devices" how many JAX has there, by default 1; "env" more
+        of that process's environment; "absent" the reason why there is none.
       modes: of the calls, a row each.
       rounds: of each mode.
       shown: contenders that are timed but compute something else, as a floor does.
@@ -145,22 +148,21 @@ def contest(
     facts, results, bursts = {}, {}, {}
     with tempfile.TemporaryDirectory() as folder:
         files = {name: f"{folder}/{i}.npz" for i, name in enumerate(jobs)}
-        one = {"process": "all"} if accelerator()[0] == "tpu" else {}
-        workers = {}
-        for name, job in jobs.items():
-            process = {"process": name, **job, **one}["process"]
-            workers[name] = POOL.of(process, job.get("env"))
-        for name, job in jobs.items():
-            workers[name].load(name, {**job, "results": files[name]})
-        for name, worker in workers.items():
-            told = worker.answer()
+        workers = {name: POOL.of(process(name, job), job.get("env")) for name, job in jobs.items()}
+        answers = {}
+        for spins in (False, True):  # what compiles is not held up by it
+            now = [name for name in jobs if name.startswith(SPINNING) == spins]
+            for name in now:
+                workers[name].load(name, {**jobs[name], "results": files[name]})
+            answers |= {name: workers[name].answer() for name in now}
+        for name, told in answers.items():
             if "error" in told:  # the others are measured all the same
                 print(f"{name} failed at {describe(case)}:\n{told['error']}", file=sys.stderr)
                 told = {"absent": f"refused: {told['error'].splitlines()[-1]}"}
             if "absent" in told:
                 absent[name] = told["absent"]
                 continue
-            facts[name], bursts[name] = told["facts"], worker.burst
+            facts[name], bursts[name] = told["facts"], workers[name].burst
             if name not in shown:
                 with np.load(files[name]) as arrays:
                     results[name] = dict(arrays)
@@ -178,6 +180,15 @@ def contest(
     for worker in {id(worker): worker for worker in workers.values()}.values():
         worker.drop()
     return rows
+
+
+def process(name: str, job: Mapping[str, Any]) -> str:
+    """The name of a contender's process: a TPU's is the same for all, a smoke test's for JAX's."""
+    if accelerator()[0] == "tpu":
+        return "all"
+    together = job.get("together") and not name.startswith(SPINNING)
+    found = "jax" if together else job.get("process", name)
+    return f"{found} on {job.get('devices', 1)}"
 
 
 def _calling(burst: Callable, name: str, mode: str) -> Callable[[int], list[float]]:

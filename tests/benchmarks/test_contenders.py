@@ -185,10 +185,30 @@ def test_contenders_of_a_case_are_those_that_are_asked_for(monkeypatch):
     monkeypatch.setattr(bench_peers, "knows", lambda flag: False)
     case = bench_peers.case("lstm", (8, 1, 4, 4))
     every = set(bench_peers.contenders(case))
-    assert {"lax.scan", "rnnjax", "haiku", "torch", "floor", "lax.scan, YNN"} <= every
-    assert bench_peers.contenders(case)["rnnjax, YNN"]["absent"] == "no flag of this jaxlib"
+    assert {"lax.scan", "rnnjax", "haiku", "torch", "floor"} <= every
     asked = set(bench_peers.contenders({**case, "peers": ["flax", "torch"]}))
     assert {name for name in asked if not name.startswith(("lax.scan", "rnnjax", "floor"))} == {
         "torch",
         *(name for name in every if name.startswith("flax")),
     }
+
+
+def test_the_tuned_are_beside_themselves_as_they_are(monkeypatch):
+    monkeypatch.setattr(bench_peers, "accelerator", lambda: ("cpu", "cpu"))
+    monkeypatch.setattr(bench_peers, "knows", lambda flag: False)
+    found = bench_peers.contenders(bench_peers.case("lstm", (8, 1, 4, 4), group="tuned"))
+    asis = ("lax.scan", "flax.linen", "rnnjax")
+    assert set(found) == {*asis, *(f"{n}, YNN" for n in asis), "rnnjax, tuned memory"}
+    assert found["rnnjax, YNN"]["absent"] == "no flag of this jaxlib"
+    assert "env" not in found["rnnjax"]
+    assert found["rnnjax, tuned memory"]["tuned"]
+    monkeypatch.setattr(bench_peers, "knows", lambda flag: True)
+    found = bench_peers.tuned({})
+    assert found["rnnjax, YNN"]["env"] == {"XLA_FLAGS": bench_peers.YNN}
+    row = {
+        "case": bench_peers.case("lstm", (8, 1, 4, 4), group="tuned"), "mode": "train",
+        "figures": {"rnnjax": [2e-3] * 3, "lax.scan": [4e-3] * 3, "lax.scan, YNN": [6e-3] * 3},
+    }  # fmt: skip
+    line = "| 8, 1, 4, 4 | lax.scan, YNN | 6 | 1.50 [1.50, 1.50] | 3.00 [3.00, 3.00] |"
+    assert line in bench_peers.table([row])
+    assert bench_peers.headlines([row]) == []

@@ -73,11 +73,15 @@ def test_contenders_agree_and_their_rows_are_told(part, monkeypatch):
     axes = Figure().add_subplot()
     part.figure(rows, axes)
     assert axes.figure.axes
+    if hasattr(part, "brief"):
+        assert all(len(line) == 3 and "–" not in line for line in part.brief(rows))
     # A page can be written where contenders are missing, too.
     for row in rows:
         row["figures"] = {n: f for n, f in row["figures"].items() if n.startswith("rnnjax")}
     part.table(rows)
     part.headlines(rows)
+    if hasattr(part, "brief"):
+        assert all(line[1:] == ["–", "–"] for line in part.brief(rows))
     part.figure(rows, Figure().add_subplot())
 
 
