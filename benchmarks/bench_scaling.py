@@ -219,8 +219,12 @@ def figure(rows: list[Row], axes: Any) -> None:
     panels = axes.figure.subplots(2, len(AXES), squeeze=False)
     for line, (mode, label) in zip(panels, (("train", "s"), ("peak", "MB")), strict=True):
         for panel, (axis, name) in zip(line, AXES.items(), strict=True):
-            for contender, points in lines(rows, axis, mode).items():
+            some = lines(rows, axis, mode)
+            for contender, points in some.items():
                 panel.loglog(*zip(*points, strict=True), marker=".", label=contender)
+            sizes = sorted({size for points in some.values() for size, _ in points})
+            panel.set_xticks(sizes, map(suite.count, sizes))
+            panel.minorticks_off()
             panel.set(xlabel=name, ylabel=f"{mode}, {label}")
     axes.figure.set_size_inches(13, 6)
     panels[0, 0].legend(fontsize="small")

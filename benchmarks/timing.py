@@ -198,8 +198,8 @@ def machine() -> dict[str, Any]:
 
 
 def source() -> str:
-    """A short digest of the package's own files."""
-    files = sorted((HERE.parent / "rnnjax").rglob("*.py"))
+    """A short digest of the package's own files and of the benchmarks'."""
+    files = sorted([*(HERE.parent / "rnnjax").rglob("*.py"), *HERE.glob("*.py")])
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
