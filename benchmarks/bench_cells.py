@@ -53,7 +53,7 @@ def cases(size: str, options: Options) -> list[Case]:
         chosen = list(SMOKE)
     if options.user:
         chosen.append(KEEP + options.user)
-    how = {"rounds": 3, "together": True} if size == "quick" else {"rounds": 6}
+    how = {"rounds": 3, "together": True} if size == "quick" else {"rounds": 5}
     return [
         {"cell": name, "length": t, "batch": b, "inputs": d, "units": h, **how}
         for t, b, d, h in options.sizes or SETS[size]
@@ -64,7 +64,7 @@ def cases(size: str, options: Options) -> list[Case]:
 def measure(case: Case) -> list[Row]:
     """See `Part`."""
     jobs = {way: {**case, "make": "bench_cells:contender", "way": way} for way in WAYS}
-    jobs["floor"] = {**case, "make": "bench_cells:floor_contender"}
+    jobs["floor"] = {**case, "make": "bench_cells:floor_contender", "process": WAYS[0]}
     return suite.contest(case, jobs, MODES, rounds=case["rounds"], shown=["floor"])
 
 

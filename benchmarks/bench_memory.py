@@ -25,7 +25,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "rnnjax": {},
     "rnnjax, save='all', block=None": {"save": "all", "block": None},
     "rnnjax, save='all', block=100": {"save": "all", "block": BLOCK},
-    "rnnjax, save='states', block=32": {"save": "states", "block": 32},
     "rnnjax, save='states', block=100": {"save": "states", "block": BLOCK},
 }
 PLAIN, BY_HAND = "lax.scan", "lax.scan, checkpointed blocks"

@@ -84,7 +84,7 @@ def cases(size: str, options: Options) -> list[Case]:
     return suite.narrowed([each for each in found if each["kind"] in kinds], options)
 
 
-def case(kind: str, size: tuple[int, ...], group: str = "peers", rounds: int = 6, **layout: Any):
+def case(kind: str, size: tuple[int, ...], group: str = "peers", rounds: int = 5, **layout: Any):
     """A case of (T, B, D, H): the fields of `peers.Net` and of its batch."""
     length, batch, inputs, units = size
     net = peers.Net(kind, inputs, units, **layout)
@@ -98,10 +98,7 @@ def measure(case: Case) -> list[Row]:
 
 
 def contenders(case: Case) -> dict[str, dict[str, Any]]:
-    """What worker.py makes each contender from; the first is what the others are compared with.
-
-    Each has a process of its own.
-    """
+    """What worker.py makes each contender from; the first is what the others are compared with."""
     jax = {"make": "peers:jax_contender"}
     if case["group"] == "scan":
         names = ["lax.scan", *peers.THIRD_PARTY, *peers.IN_SCAN]
@@ -113,7 +110,7 @@ def contenders(case: Case) -> dict[str, dict[str, Any]]:
     on_cpu = accelerator()[0] == "cpu"
     if on_cpu and cores() > 1 and case["batch"] >= 4 * cores():
         found[ALL_CORES] = {**jax, "peer": "rnnjax", "devices": cores(), "process": "rnnjax"}
-    found["floor"] = {"make": "floor:floor_contender"}
+    found["floor"] = {"make": "floor:floor_contender", "process": "lax.scan"}
     return suite.asked(found, case, ["lax.scan", "floor"])
 
 

@@ -31,7 +31,7 @@ BASES = {
     "length": (100, 1, 32, 1), "batch": (64, 8, 128, 1), "units": (64, 8, 128, 1),
     "layers": (64, 8, 128, 1), STRONG: (64, 64, 256, 1), WEAK: (64, 32, 256, 1),
 }  # fmt: skip
-COMPILED = [(128, 8, 128, 1), (2048, 8, 128, 1), (128, 8, 128, 4)]
+COMPILED = [(128, 8, 128, 1), (2048, 8, 128, 4)]
 STANDARD = {
     "length": (1_000, 10_000, 100_000),
     "batch": (8, 64, 256),
@@ -54,11 +54,13 @@ def cases(size: str, options: Options) -> list[Case]:
     if options.sizes:  # one size asked for is one point of T, B and H
         found = [point("length", *each[:2], each[3]) for each in options.sizes]
         return suite.narrowed(found, options)
-    values = {"quick": QUICK, "standard": STANDARD, "full": FULL}[size]
-    found = []
-    for axis, each in values.items():
+    points: dict[tuple[int, ...], Case] = {}  # one may lie on several axes
+    for axis, each in {"quick": QUICK, "standard": STANDARD, "full": FULL}[size].items():
         base, place = BASES[axis], list(AXES).index(axis)
-        found += [point(axis, *base[:place], value, *base[place + 1 :]) for value in each]
+        for value in each:
+            sizes = (*base[:place], value, *base[place + 1 :])
+            points.setdefault(sizes, point(axis, *sizes))
+    found = list(points.values())
     if size == "quick":
         found += [{**point(COMPILE, 20, 1, 8), "rounds": 1}]
     else:
@@ -140,10 +142,17 @@ def lines(rows: Iterable[Row], axis: str, mode: str) -> dict[str, list[tuple[flo
     """(size, least figure) of each contender along an axis."""
     found: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
-        if row["case"]["axis"] == axis and row["mode"] == mode:
+        if lies_on(row["case"], axis) and row["mode"] == mode:
             for name, figures in row["figures"].items():
                 found.setdefault(name, []).append((row["case"][axis], min(figures)))
     return {name: sorted(points) for name, points in found.items()}
+
+
+def lies_on(case: Case, axis: str) -> bool:
+    """Whether a point was made for an axis, or has all other sizes of its base."""
+    others = [(name, size) for name, size in zip(AXES, BASES[axis], strict=True) if name != axis]
+    shares = case["axis"] in AXES and all(case[name] == size for name, size in others)
+    return shares or case["axis"] == axis
 
 
 def exponent(points: list[tuple[float, float]]) -> float | None:

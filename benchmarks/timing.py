@@ -130,7 +130,7 @@ Burst = Callable[[int], list[float]]
 
 
 def measure(
-    bursts: Mapping[str, Burst], *, rounds: int, burst_seconds: float = 0.04, seed: int = 0
+    bursts: Mapping[str, Burst], *, rounds: int, burst_seconds: float = 0.03, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """Figures a call, [rounds] for each contender; entry r of all was measured in round r.
 

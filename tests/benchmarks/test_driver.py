@@ -15,7 +15,7 @@ import suite
 from rnnjax import cli
 
 ABOUT = {"cpu": "A CPU", "cores": 2, "backend": "cpu", "device": "cpu", "source": "1",
-         "date": "2026-11-28", "load": 0.5}  # fmt: skip
+         "date": "2026-11-28", "load": 0.5, "versions": {"jax": "1"}}  # fmt: skip
 
 
 class Counted:
