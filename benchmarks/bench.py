@@ -111,10 +111,15 @@ def earlier(file: pathlib.Path, about: dict[str, Any]) -> dict[str, list]:
     """The rows of an earlier run on this machine with the same source and versions."""
     if not file.exists():
         return {}
-    found = json.loads(file.read_text(encoding="utf-8"))
+    found = read(file)
     varying = {"date", "load"}
     same = all(found["machine"].get(key) == about[key] for key in about.keys() - varying)
     return found["rows"] if same else {}
+
+
+def read(file: pathlib.Path) -> dict[str, Any]:
+    """The results of a file: its machine, and rows by part."""
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def write(file: pathlib.Path, found: dict[str, Any]) -> None:
@@ -132,22 +137,18 @@ def write(file: pathlib.Path, found: dict[str, Any]) -> None:
 
 def all_rows(file: pathlib.Path) -> list[dict]:
     """The rows of all parts."""
-    return [
-        row
-        for rows in json.loads(file.read_text(encoding="utf-8"))["rows"].values()
-        for row in rows
-    ]
+    return [row for rows in read(file)["rows"].values() for row in rows]
 
 
 def measured(file: pathlib.Path) -> dict[str, tuple[suite.Part, list[dict]]]:
     """The parts that a file has rows of."""
-    found, known = json.loads(file.read_text(encoding="utf-8"))["rows"], suite.parts()
+    found, known = read(file)["rows"], suite.parts()
     return {name: (known[name], rows) for name, rows in found.items() if name in known and rows}
 
 
 def write_page(file: pathlib.Path) -> None:
     """Writes the page and the pictures of a file of results."""
-    about = json.loads(file.read_text(encoding="utf-8"))["machine"]
+    about = read(file)["machine"]
     lines = heading("Benchmarks", about)
     lines += ["In brackets: 95 % bootstrap intervals of the median over rounds.", ""]
     for name, (part, rows) in measured(file).items():
@@ -185,7 +186,7 @@ def draw(part: suite.Part, rows: list[dict], picture: pathlib.Path) -> None:
 
 def mark_readme(readme: pathlib.Path, file: pathlib.Path) -> None:
     """Writes the briefest of the headlines between the marks."""
-    about = json.loads(file.read_text(encoding="utf-8"))["machine"]
+    about = read(file)["machine"]
     found = [
         line
         for part, rows in measured(file).values()

@@ -31,7 +31,9 @@ PLAIN, BY_HAND = "lax.scan", "lax.scan, checkpointed blocks"
 LEAST = "rnnjax, save='states', block=100"
 # (T, B, D, H)
 SIZES = [(2_000, 8, 128, 128)]
-LONG = [(10_000, 4, 64, 64), (10_000, 16, 256, 256), (100_000, 4, 64, 64)]
+LONG = [
+    (2_000, 16, 128, 128), (10_000, 4, 64, 64), (10_000, 16, 256, 256), (100_000, 4, 64, 64)
+]  # fmt: skip
 
 
 def cases(size: str, options: Options) -> list[Case]:

@@ -74,7 +74,8 @@ def cases(size: str, options: Options) -> list[Case]:
         found += [case(kind, SMALL, **layout) for kind, layout in MIXED]
         found += [case("lstm", SMALL, group=group) for group in ("scan", "tuned")]
     if size == "full" and not options.sizes:
-        more = [(256, 1, 64, 64), (128, 8, 128, 128), SMALL, LARGE, FASTRNNS]
+        more = [(256, 1, 64, 64), (128, 8, 128, 128), (128, 32, 128, 128), (128, 32, 256, 256)]
+        more += [SMALL, LARGE, FASTRNNS]
         found += [case(kind, each) for kind in kinds for each in more]
         found += [case(kind, MIDDLE, **layout) for kind in kinds for layout in LAYOUTS]
         found += [case("lstm", each, group="scan") for each in (*more, MIDDLE)]
@@ -116,14 +117,12 @@ def contenders(case: Case) -> dict[str, dict[str, Any]]:
 
 def tuned(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Some as they are and with XLA's fusions by YNN, and rnnjax with `host.tune_host_memory`."""
-    if accelerator()[0] != "cpu":
-        known = {"absent": "tuning is of the CPU"}
-    else:
-        known = {"env": {"XLA_FLAGS": YNN}} if knows(YNN) else {"absent": "no flag of this jaxlib"}
+    off = {} if accelerator()[0] == "cpu" else {"absent": "tuning is of the CPU"}
+    known = {"env": {"XLA_FLAGS": YNN}} if knows(YNN) else {"absent": "no flag of this jaxlib"}
     each = ("lax.scan", "flax.linen", "rnnjax")
-    ways = {"": {}, ", YNN": known}
+    ways = {"": {}, ", YNN": known | off}
     found = {f"{n}{way}": {**job, "peer": n, **more} for way, more in ways.items() for n in each}
-    return {**found, "rnnjax, tuned memory": {**job, "peer": "rnnjax", "tuned": True}}
+    return {**found, "rnnjax, tuned memory": {**job, "peer": "rnnjax", "tuned": True, **off}}
 
 
 @functools.cache
@@ -251,16 +250,14 @@ def headlines(rows: list[Row]) -> list[str]:
     found = []
     for (group, kind, mode), some in grouped(rows).items():
         start = f"{kind}, {mode}"
-        if group == "tuned":
-            continue
         if group == "scan":
             pairs = [(r, n, f"rnnjax.scan, {n}") for r in some for n in peers.THIRD_PARTY]
             found += sentence(
                 f"{start}, cells of other libraries", "rnnjax.scan", "own loop", pairs
             )
-            continue
-        for theirs, pairs in rivals(some).items():
-            found += sentence(start, "rnnjax", theirs, pairs)
+        elif group == "peers":
+            for theirs, pairs in rivals(some).items():
+                found += sentence(start, "rnnjax", theirs, pairs)
     return found
 
 

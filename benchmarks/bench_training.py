@@ -38,14 +38,14 @@ def cases(size: str, options: Options) -> list[Case]:
     """See `Part`."""
     if options.cells and "lstm" not in options.cells:
         return []
-    found = [case(each) for each in options.sizes or (PAGE,)]
-    if not options.sizes:
-        if size == "quick":
-            found = [{**case((8, 4, 8, 16), rounds=3, steps=FIRST), "together": True}]
-        else:
-            found += [case(TASK, steps=30)]
-        if size == "full":
-            found += [case((70, 64, 512, 1024), layers=2, steps=300)]
+    if options.sizes:
+        found = [case(each) for each in options.sizes]
+    elif size == "quick":
+        found = [{**case((8, 4, 8, 16), rounds=3, steps=FIRST), "together": True}]
+    else:
+        found = [case(PAGE), case(TASK, steps=30)]
+    if size == "full" and not options.sizes:
+        found += [case((70, 64, 512, 1024), layers=2, steps=300)]
     return suite.narrowed(found, options)
 
 
@@ -394,7 +394,7 @@ def brief(rows: list[Row]) -> list[list[str]]:
         jax = suite.fastest(row, [NAMES[library] for library in LIBRARIES], "rnnjax")
         torch = suite.fastest(row, ["torch"], "rnnjax")
         told = [suite.shown(fast[1]) if fast else "–" for fast in (jax, torch)]
-        found.append([f"a step of a language model, {where(row['case'])}", *told])
+        found.append([f"a step of a language model, T, B, E, H = {where(row['case'])}", *told])
     return found
 
 
