@@ -98,6 +98,22 @@ _FAULTS = [
         _PARTS,
         "exponents",
     ),
+    (
+        "a size lies on one axis alone",
+        "bench_scaling",
+        "return shares or ",
+        "return ",
+        _PARTS,
+        "several_axes",
+    ),
+    (
+        "a process has the devices of another contender",
+        "suite",
+        "{job.get('devices', 1)}",
+        "1",
+        "test_contest.py",
+        "shared",
+    ),
 ]
 BENCH = [
     (f"bench: {what}", f"benchmarks/{file}.py", old, new, (f"tests/benchmarks/{tests}", "-k", name))

@@ -42,6 +42,18 @@ def test_a_wrong_contender_is_refused_and_a_slow_one_is_seen():
     assert suite.refusals([row]) == [f"T 3: wrong {row['absent']['wrong']}"]
 
 
+def test_a_process_is_shared_where_name_and_devices_are_the_same(monkeypatch):
+    monkeypatch.setattr(suite, "accelerator", lambda: ("cpu", "cpu"))
+    own = suite.process("keras", {})
+    assert own == suite.process("keras, ragged", {"process": "keras", "devices": 1})
+    assert len({own, suite.process("keras", {"devices": 2}), suite.process("torch", {})}) == 3
+    smoke = {"together": True}
+    assert suite.process("keras", smoke) == suite.process("floor", {**smoke, "process": "lax.scan"})
+    assert suite.process("torch", smoke) == suite.process("torch", {})
+    monkeypatch.setattr(suite, "accelerator", lambda: ("tpu", "a TPU"))
+    assert suite.process("keras", {}) == suite.process("floor", {"devices": 2})
+
+
 def test_a_contender_that_fails_is_refused_and_the_others_are_measured(capsys):
     jobs = {"first": TOY, "broken": {**TOY, "make": "toys:raising"}}
     (row,) = suite.contest({}, jobs, ["forward"], rounds=1)

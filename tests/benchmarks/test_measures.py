@@ -188,6 +188,17 @@ def test_the_peak_is_what_a_call_needs_while_it_runs():
     assert peak(call, 7.0)() == 7.0
 
 
+def test_a_size_that_lies_on_several_axes_is_measured_once():
+    cases = bench_scaling.cases("standard", suite.Options())
+    on_axes = [case for case in cases if case["axis"] in bench_scaling.AXES]
+    sizes = [tuple(case[axis] for axis in bench_scaling.AXES) for case in on_axes]
+    assert len(set(sizes)) == len(sizes)
+    rows = [suite.row(case, "train", {"rnnjax": [1.0]}) for case in cases]
+    for axis, values in bench_scaling.STANDARD.items():
+        points = bench_scaling.lines(rows, axis, "train")["rnnjax"]
+        assert [size for size, _ in points] == list(values)
+
+
 def test_exponents_are_of_the_last_sizes():
     points = [(1, 100.0), (2, 100.0), *((n, 3 * n**1.5) for n in (4, 8, 16))]
     assert bench_scaling.exponent(points) == pytest.approx(1.5)
