@@ -29,6 +29,9 @@ from rich.progress import Progress
 from timing import HERE, POOL, accelerator, heading, machine, source
 
 MARKS = ("<!-- benchmarks: by `make bench` -->", "<!-- benchmarks end -->")
+INTERVALS = """In brackets: 95 % bootstrap intervals of the median over rounds. Those of times are
+widened by what a fresh process alone changes, learned from contenders that are there twice; those
+of memory by what malloc has in hand."""
 
 
 def bench(args: argparse.Namespace) -> list[str]:
@@ -142,7 +145,7 @@ def all_rows(file: pathlib.Path) -> list[dict]:
 
 def measured(file: pathlib.Path) -> dict[str, tuple[suite.Part, list[dict]]]:
     """The parts that a file has rows of."""
-    found, known = read(file)["rows"], suite.parts()
+    found, known = suite.told_apart(read(file)["rows"]), suite.parts()
     return {name: (known[name], rows) for name, rows in found.items() if name in known and rows}
 
 
@@ -150,7 +153,7 @@ def write_page(file: pathlib.Path) -> None:
     """Writes the page and the pictures of a file of results."""
     about = read(file)["machine"]
     lines = heading("Benchmarks", about)
-    lines += ["In brackets: 95 % bootstrap intervals of the median over rounds.", ""]
+    lines += [*textwrap.wrap(INTERVALS, 100), ""]
     for name, (part, rows) in measured(file).items():
         picture = file.with_name(f"{file.stem}_{name}.png")
         draw(part, rows, picture)

@@ -31,7 +31,7 @@ SETS = {
         for h in (64, 128, 256, 512, 1024)
     ],
 }
-SMOKE = ("conv_gru", "gru_d", "lru", "lstm", "ltc")
+SMOKE = ("conv_gru", "gru_d", "lru", "lstm")
 BESIDE = ("elman", "gru", "lstm")  # yours
 KEEP = "user:"
 
@@ -276,7 +276,7 @@ def headlines(rows: list[Row]) -> list[str]:
             if not there:
                 continue
             each = {name: suite.against(row, *WAYS) for name, row in there.items()}
-            mean = suite.mean_ratio([[r["figures"][way] for way in WAYS] for r in there.values()])
+            mean = suite.mean_ratio((row, *WAYS) for row in there.values())
             slower = [f"{n} {suite.shown(suite.turned(r))}" for n, r in each.items() if r[2] < 1]
             faster = sum(low > 1 for _, low, _ in each.values())
             found.append(

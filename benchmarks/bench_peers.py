@@ -107,6 +107,9 @@ def contenders(case: Case) -> dict[str, dict[str, Any]]:
     if case["group"] == "tuned":
         return suite.asked(tuned(jax), case, ["lax.scan"])
     found = {name: {**jax, "peer": name} for name in peers.JAX_PEERS}
+    if not case.get("together"):
+        again = f"rnnjax{suite.AGAIN}"
+        found[again] = {**jax, "peer": "rnnjax", "process": again}
     found["torch"] = {"make": "peers:torch_contender"}
     on_cpu = accelerator()[0] == "cpu"
     if on_cpu and cores() > 1 and case["batch"] >= 4 * cores():
@@ -284,8 +287,7 @@ def rivals(rows: list[Row]) -> dict[str, Pairs]:
 
 def mean(pairs: Pairs) -> str:
     """The geometric mean over cases."""
-    both = [(row["figures"][theirs], row["figures"][ours]) for row, theirs, ours in pairs]
-    return suite.shown(suite.mean_ratio(both)) if both else "–"
+    return suite.shown(suite.mean_ratio(pairs)) if pairs else "–"
 
 
 def sentence(start: str, ours: str, theirs: str, pairs: Pairs) -> list[str]:

@@ -264,8 +264,6 @@ def headlines(rows: list[Row]) -> list[str]:
             )
     compiled = [row for row in rows if row["mode"] == COMPILE]
     if compiled:
-        mean = suite.mean_ratio(
-            (r["figures"]["rnnjax"], r["figures"]["lax.scan"]) for r in compiled
-        )
+        mean = suite.mean_ratio((row, "rnnjax", "lax.scan") for row in compiled)
         found.append(f"rnnjax takes {suite.shown(mean)} times as long to compile as lax.scan")
     return found

@@ -4,9 +4,9 @@
 
 A change is B over A: of the figures where they are no times, else of the figures over those of
 another contender in the same rounds, which a faster or slower day leaves alone. Its interval is the
-95 % bootstrap interval over rounds; where a fresh process alone moves a figure by more, no interval
-of one run knows it. Two runs contradict each other where one contender beats another in A and loses
-in B, both intervals without 1. Ends with 1 where there is a contradiction.
+95 % bootstrap interval over rounds, widened by what rounds cannot see in both runs
+(`suite.unseen`). Two runs contradict each other where one contender beats another in A and
+loses in B, both intervals without 1. Ends with 1 where there is a contradiction.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -69,6 +70,8 @@ def changes(a: dict[str, Row], b: dict[str, Row]) -> list[Change]:
         by = "" if old["unit"] != "s" or len(names) < 2 else names[0]
         for name in names[1:] if by else names:
             ratio = over(rates(new, name, by), rates(old, name, by))
+            more = math.hypot(*(suite.unseen(row, name) for row in (old, new)))
+            ratio = suite.widened(ratio, more)
             found.append(Change(where, name, by, ratio))
     return found
 
@@ -131,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("files", nargs=2, type=pathlib.Path, metavar="FILE.json")
     args: Any = parser.parse_args(argv)
     found = [json.loads(file.read_text(encoding="utf-8")) for file in args.files]
-    text, contradictions = report(*(keyed(each["rows"]) for each in found))
+    text, contradictions = report(*(keyed(suite.told_apart(each["rows"])) for each in found))
     print(f"{told(*(each['machine'] for each in found))}\n{text}", end="")
     return 1 if contradictions else 0
 

@@ -22,6 +22,8 @@ HERE = pathlib.Path(__file__).parent
 SPINNING = ("torch", "onnxruntime")  # threads that keep their cores while they wait
 SIZES = ("quick", "standard", "full")
 TOLERANCE = 1e-4
+AGAIN = ", again"  # a contender once more, in another process
+ALLOCATOR = 2.0  # MB that malloc may have in hand, or not, where a call begins
 Case = dict[str, Any]
 Row = dict[str, Any]
 Interval = tuple[float, float, float]
@@ -242,9 +244,49 @@ def describe(case: Case) -> str:
 
 
 def against(row: Row, name: str, by: str) -> Interval:
-    """One contender's figure over another's, with its interval."""
-    figures = row["figures"]
-    return paired_ratio(np.array(figures[name]), np.array(figures[by]))
+    """One contender's figure over another's, with its interval.
+
+    That over rounds is widened by what another process would change: see `told_apart`.
+    """
+    theirs, ours = (np.array(row["figures"][each]) for each in (name, by))
+    return widened(paired_ratio(theirs, ours), unseen(row, name, by))
+
+
+def unseen(row: Row, *names: str) -> float:
+    """What no round sees of the figures of some contenders, as a logarithm."""
+    if row["unit"] == "MB":
+        return ALLOCATOR * sum(1 / float(np.median(row["figures"][name])) for name in names)
+    return row.get("blur", 0.0)
+
+
+def widened(interval: Interval, more: float) -> Interval:
+    """An interval whose ends are further away by some of the ratio's logarithm."""
+    ratio, low, high = interval
+    return ratio, low * math.exp(-more), high * math.exp(more)
+
+
+def told_apart(parts: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+    """Rows by part that know their "blur": what a process of its own changes, in logarithms.
+
+    A program may be faster in one process than in the next, for as long as both live: where its
+    memory lies is drawn once. No round sees that. What it comes to is learned from contenders that
+    are there twice: 95 % of their ratios, which should be 1, are within the blur. The second ones
+    are then left out.
+    """
+    ratios = [
+        np.log(np.median(np.divide(figures, row["figures"][name.removesuffix(AGAIN)])))
+        for rows in parts.values()
+        for row in rows
+        for name, figures in row["figures"].items()
+        if name.endswith(AGAIN)
+    ]
+    blur = 1.96 * float(np.sqrt(np.mean(np.square(ratios)))) if ratios else 0.0
+    return {part: [_alone(row, blur) for row in rows] for part, rows in parts.items()}
+
+
+def _alone(row: Row, blur: float) -> Row:
+    kept = {n: figures for n, figures in row["figures"].items() if not n.endswith(AGAIN)}
+    return {**row, "figures": kept, "blur": blur}
 
 
 def fastest(row: Row, rivals: Iterable[str], by: str) -> tuple[str, Interval] | None:
@@ -255,15 +297,17 @@ def fastest(row: Row, rivals: Iterable[str], by: str) -> tuple[str, Interval] | 
     return min(((n, against(row, n, by)) for n in there), key=lambda item: item[1][0])
 
 
-def mean_ratio(pairs: Iterable[tuple[Sequence[float], Sequence[float]]], seed: int = 0) -> Interval:
-    """The geometric mean of the median ratios of (theirs, ours), with its interval over rounds."""
-    rng, middle, draws = np.random.default_rng(seed), [], []
-    for theirs, ours in pairs:
-        ratios = np.log(np.array(theirs) / np.array(ours))
+def mean_ratio(pairs: Iterable[tuple[Row, str, str]], seed: int = 0) -> Interval:
+    """The geometric mean of the median ratios of (row, theirs, ours), with its interval."""
+    rng, middle, draws, blurs = np.random.default_rng(seed), [], [], []
+    for row, theirs, ours in pairs:
+        ratios = np.log(np.divide(row["figures"][theirs], row["figures"][ours]))
         middle.append(np.median(ratios))
         draws.append(np.median(rng.choice(ratios, (2000, len(ratios))), axis=1))
+        blurs.append(row.get("blur", 0.0))
     low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
-    return float(np.exp(np.mean(middle))), float(np.exp(low)), float(np.exp(high))
+    interval = float(np.exp(np.mean(middle))), float(np.exp(low)), float(np.exp(high))
+    return widened(interval, math.hypot(*blurs) / len(blurs))
 
 
 def turned(interval: Interval) -> Interval:

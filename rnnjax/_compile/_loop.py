@@ -10,8 +10,15 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._compile._cut import Cut, cut_of, disjoint
+from rnnjax._compile._flip import apply_flipped, features_first, flipped
 from rnnjax._compile._primitives import is_complex, worth_keeping
-from rnnjax._compile._product import by_tangent, by_weight, turns, weight_is_second
+from rnnjax._compile._product import (
+    by_tangent,
+    by_weight,
+    by_weight_flipped,
+    turns,
+    weight_is_second,
+)
 from rnnjax._compile._run import Clock
 from rnnjax._compile._schedule import Product, Schedule, Stage
 from rnnjax._compile._trace import (
@@ -27,6 +34,10 @@ from rnnjax._compile._trace import (
     variables,
     zeros,
 )
+
+# What is done to a value that enters or leaves, to an equation, and to a product by a weight.
+_AS_IT_IS = (lambda value: value, applied, by_weight)
+_FEATURES_FIRST = (flipped, apply_flipped, by_weight_flipped)
 
 
 class Inlet(NamedTuple):
@@ -53,6 +64,7 @@ class Loop:
       weights: The weight variable of each product.
       consts: The other variables that are fixed.
       xs: The variables that are read at each step.
+      features_first: Whether matrices are held as [F, B] while it runs.
     """
 
     def __init__(
@@ -65,6 +77,8 @@ class Loop:
         self.carry = [schedule.program.carry[i] for i in stage.carries]
         self.next = [schedule.program.next[i] for i in stage.carries]
         self.writes = stage.writes
+        self.features_first = bool(products) and features_first(schedule, stage, clock.length)
+        self._layout = _FEATURES_FIRST if self.features_first else _AS_IT_IS
         self._at = {self.out(i): i for i in range(len(products))}
         self._outputs = {*variables(self.next), *self.writes}
         self._users: dict[Var, list[Equation]] = {}
@@ -100,9 +114,10 @@ class Loop:
           factors of the learned products over time.
         """
         taps = taps or {}
-        fixed = dict(zip(self.consts, consts, strict=True))
+        flip, evaluated, multiplied = self._layout
+        fixed = dict(zip(self.consts, map(flip, consts), strict=True))
         turned = [
-            weight.T if learned and turns(self.eqns[product.position], product.factor) else None
+            weight.T if self._is_turned(product, bool(learned)) else None
             for product, weight in zip(self.products, weights, strict=True)
         ]
 
@@ -112,10 +127,10 @@ class Loop:
             def by(eqn: Equation, env: Mapping[Var, Any]) -> Values:
                 product = self._at.get(eqn.outvars[0])
                 if product is None:
-                    outs = applied(eqn, env)
+                    outs = evaluated(eqn, env)
                 else:
                     factor = env[self.products[product].factor]
-                    by_turned = functools.partial(by_weight, turned=turned[product])
+                    by_turned = functools.partial(multiplied, turned=turned[product])
                     outs = [self.multiply(product, factor, weights[product], by_turned)]
                 pairs = zip(eqn.outvars, outs, strict=True)
                 return [tapped(out, tap_of[v]) if v in tap_of else out for v, out in pairs]
@@ -131,8 +146,16 @@ class Loop:
             # more than computing sums and products of kept values again. (JAX rounds what a policy
             # keeps by `reduce_precision`, which takes no complex numbers.)
             body = jax.checkpoint(body, policy=worth_keeping, prevent_cse=False)
-        last, (outs, factors) = self.clock.scan(body, list(carry), (list(xs), list(taps.values())))
-        return (last, outs), factors
+        over_time = jax.vmap(flip)
+        now = [over_time(x) for x in xs], [over_time(tap) for tap in taps.values()]
+        last, stacked = self.clock.scan(body, [flip(value) for value in carry], now)
+        outs, factors = ([over_time(value) for value in values] for values in stacked)
+        return ([flip(value) for value in last], outs), factors
+
+    def _is_turned(self, product: Product, learned: bool) -> bool:
+        """Whether a product is given a transposed copy of its weight."""
+        way_back = learned and turns(self.eqns[product.position], product.factor)
+        return self.features_first or way_back
 
     def multiply(self, product: int, factor: Any, weight: Any, by: Any = by_weight) -> Any:
         """One product at one step; a product of matrices is done by `by`."""

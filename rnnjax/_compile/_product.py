@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
@@ -50,14 +51,31 @@ def turns(eqn: Equation, factor: Var) -> bool:
     """Whether the derivative of a product in a loop gains from a transposed copy of its weight."""
     if not on_cpu() or not weight_is_second(eqn, factor):
         return False
-    a, w = map(type_of, eqn.invars)
-    matrices = eqn.params["dimension_numbers"] == (((a.ndim - 1,), (0,)), ((), ())) and w.ndim == 2
     # One row alone gains nothing.
     return (
-        matrices
-        and size_of(eqn.invars[0]) > counted(a.shape[-1])
+        is_by_matrix(eqn)
+        and size_of(eqn.invars[0]) > counted(type_of(eqn.invars[0]).shape[-1])
         and nbytes(eqn.invars[1]) <= _CACHE
     )
+
+
+def is_by_matrix(eqn: Equation) -> bool:
+    """Whether an equation is `a @ W`, W a matrix."""
+    a, w = map(type_of, eqn.invars)
+    contracted, batch = eqn.params["dimension_numbers"]
+    return w.ndim == 2 and [*map(list, contracted)] == [[a.ndim - 1], [0]] and not any(batch)
+
+
+def by_weight_flipped(eqn: Equation, factor: Any, weight: Any, turned: Any) -> Any:
+    """`(a @ W)ᵀ = Wᵀ @ aᵀ` for an equation `a @ W`, of aᵀ, W and Wᵀ.
+
+    XLA takes ten times as long where it has to turn a first operand itself, so Wᵀ is given; the
+    derivative for aᵀ is a product by W.
+    """
+    options = {k: v for k, v in eqn.params.items() if k != "dimension_numbers"}
+    if isinstance(options["precision"], tuple):
+        options["precision"] = options["precision"][::-1]
+    return _flipped_p.bind(factor, weight, turned, **options)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -139,3 +157,55 @@ def _batched(args: Sequence[Any], dims: Sequence[Any], **options: Any) -> tuple[
 
 
 batching.primitive_batchers[_by_weight_p] = _batched
+
+
+# What follows has the weight as its first operand, and the axis that is contracted first in the
+# second: the products of loops with features first (_flip.py).
+_DOWN = (((1,), (0,)), ((), ()))
+_flipped_p = Primitive("dot_general_flipped")
+
+
+@_flipped_p.def_impl
+def _evaluate_flipped(factor: Any, weight: Any, turned: Any, **options: Any) -> Any:
+    del weight
+    return lax.dot_general(turned, factor, _DOWN, **options)
+
+
+@_flipped_p.def_abstract_eval
+def _type_flipped(factor: Any, weight: Any, turned: Any, **options: Any) -> Any:
+    del weight
+    return lax.dot_general_p.abstract_eval(turned, factor, dimension_numbers=_DOWN, **options)[0]
+
+
+mlir.register_lowering(_flipped_p, mlir.lower_fun(_evaluate_flipped, multiple_results=False))
+
+
+def _jvp_flipped(primals: Sequence[Any], tangents: Sequence[Any], **options: Any) -> Any:
+    (factor, weight, turned), (d_factor, d_weight, _) = primals, tangents
+    terms = []
+    if not isinstance(d_factor, ad.Zero):
+        terms.append(_flipped_p.bind(d_factor, weight, turned, **options))
+    if not isinstance(d_weight, ad.Zero):
+        terms.append(lax.dot_general(d_weight, factor, (((0,), (0,)), ((), ())), **options))
+    return _flipped_p.bind(*primals, **options), functools.reduce(operator.add, terms)
+
+
+def _transposed_flipped(ct: Any, factor: Any, weight: Any, turned: Any, **options: Any) -> Any:
+    del turned
+    found = lax.dot_general(weight, ct, _DOWN, **options)
+    return found.astype(factor.aval.dtype), None, None
+
+
+def _batched_flipped(args: Sequence[Any], dims: Sequence[Any], **options: Any) -> tuple[Any, int]:
+    (factor, weight, turned), (at, *others) = args, dims
+    if others != [None, None]:
+        return jax.vmap(functools.partial(_evaluate_flipped, **options), dims)(*args), 0
+    # More rows of the same product.
+    rows = jnp.moveaxis(factor, at, -1)
+    out = _flipped_p.bind(rows.reshape(len(rows), -1), weight, turned, **options)
+    return out.reshape(-1, *rows.shape[1:]), 2
+
+
+ad.primitive_jvps[_flipped_p] = _jvp_flipped
+ad.primitive_transposes[_flipped_p] = _transposed_flipped
+batching.primitive_batchers[_flipped_p] = _batched_flipped

@@ -173,6 +173,58 @@ def test_compare_sees_a_change_and_no_weather():
     assert contradictions == len(re.findall("rnnjax over lax.scan is 0.5.* and 1.2", slower)) == 2
 
 
+def twice(rng, far, **seconds):
+    """A row with a contender that is there twice, once in a process that is so much slower."""
+    row = peers_row(rng, "lstm", (8, 1, 4, 4), rnnjax=1, **seconds)
+    row["figures"]["rnnjax, again"] = (far * np.array(row["figures"]["rnnjax"])).tolist()
+    return row
+
+
+def test_what_another_process_changes_is_no_ranking():
+    rng = np.random.default_rng(2)
+    parts = {"peers": [twice(rng, 1.2, keras=1.3), twice(rng, 1 / 1.2, keras=2)]}
+    near, far = suite.told_apart(parts)["peers"]
+    assert near["blur"] == far["blur"] == pytest.approx(1.96 * np.log(1.2), rel=1e-6)
+    assert set(near["figures"]) == {"rnnjax", "keras"}
+    for row, beyond in ((near, False), (far, True)):
+        _, low, high = suite.against(row, "keras", "rnnjax")
+        _, least, most = suite.against({**row, "blur": 0.0}, "keras", "rnnjax")
+        assert (low > 1) == beyond
+        assert least > 1
+        assert high / most == pytest.approx(least / low)
+    _, low, high = suite.mean_ratio([(near, "keras", "rnnjax"), (far, "keras", "rnnjax")])
+    assert np.log(high / low) == pytest.approx(2 * near["blur"] / np.sqrt(2), rel=0.1)
+    # Of a run without them nothing is known.
+    (alone,) = suite.told_apart({"peers": [peers_row(rng, "lstm", (8, 1, 4, 4), rnnjax=1)]})[
+        "peers"
+    ]
+    assert alone["blur"] == 0
+
+
+def test_what_no_round_sees_is_no_contradiction():
+    rng = np.random.default_rng(3)
+
+    def run(took):
+        found = {"peers": [twice(rng, far, keras=took) for far in (1.2, 1 / 1.2)]}
+        return compare.keyed(found), compare.keyed(suite.told_apart(found))
+
+    (plainly, known), (plainly_after, known_after) = run(1.1), run(0.9)
+    assert compare.rankings(plainly, plainly_after)[1]
+    assert compare.rankings(known, known_after) == (0, [])
+    assert "\n0 of 1 figures changed" in compare.report(known, known_after)[0]
+
+
+@pytest.mark.parametrize(("scale", "ranked", "changed"), [(1, 0, 0), (10, 1, 1)])
+def test_what_malloc_has_in_hand_is_no_contradiction(scale, ranked, changed):
+    def run(megabytes):
+        figures = {"rnnjax": [5.0 * scale] * 3, "torch": [megabytes * scale] * 3}
+        return compare.keyed({"memory": [suite.row({"T": 1}, "peak", figures, unit="MB")]})
+
+    old, new = run(6.0), run(4.0)
+    assert compare.rankings(old, new)[0] == len(compare.rankings(old, new)[1]) == ranked
+    assert f"\n{changed} of 2 figures changed" in compare.report(old, new)[0]
+
+
 def test_compare_says_where_the_machines_differ(file, tmp_path, capsys):
     other = tmp_path / "other.json"
     found = json.loads(file.read_text())

@@ -24,6 +24,7 @@ def _rewritten(step: str) -> tuple[str, ...]:
 _DELAYED = "lax.concatenate([first[None], lax.slice_in_dim(values, 0, -1)], 0)"
 _OF_TRANSFORMS = "tests/compile/test_transforms.py"
 _OF_CHOICES = "tests/compile/test_choice.py"
+_OF_FLIPS = "tests/compile/test_flip.py"
 
 MUTANTS = [
     (
@@ -358,6 +359,48 @@ MUTANTS = [
         "flag.any()",
         "flag.ravel()[0]",
         ("tests/compile/test_draws.py",),
+    ),
+    (
+        "compiler: matrices are flipped for a few steps",
+        _file("flip"),
+        "length >= _STEPS",
+        "True",
+        (_OF_FLIPS, "-k", "where_it_pays"),
+    ),
+    (
+        "compiler: vectors are taken for matrices that can be flipped",
+        _file("flip"),
+        "type_of(eqn.outvars[0]).ndim == 2 for",
+        "True for",
+        (_OF_FLIPS, "-k", "transformations"),
+    ),
+    (
+        "compiler: what is repeated along flipped rows is repeated along columns",
+        _file("flip"),
+        "axes if given == 2 else tuple(1 - axis for axis in axes)",
+        "axes",
+        (_OF_FLIPS, "-k", "options"),
+    ),
+    (
+        "compiler: a rule for derivatives gets flipped matrices",
+        _file("flip"),
+        "if name in _CALLS:",
+        "if False:",
+        (_OF_FLIPS, "-k", "options"),
+    ),
+    (
+        "compiler: mapped rows of a flipped product are no more rows",
+        _file("product"),
+        "if others != [None, None]:",
+        "if True:",
+        (_OF_FLIPS, "-k", "first_operand"),
+    ),
+    (
+        "compiler: the weight of a flipped product has no second derivative",
+        _file("product"),
+        "terms.append(lax.dot_general(d_weight, factor,",
+        "terms.append(0 * lax.dot_general(d_weight, factor,",
+        (_OF_FLIPS, "-k", "transformations"),
     ),
     (
         "jax: what it moves among the fixed is taken for carried",

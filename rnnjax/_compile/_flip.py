@@ -1,0 +1,98 @@
+"""Loops that hold their matrices with features first: [F, B] in the place of [B, F].
+
+XLA's product on a CPU packs its second operand at each call. Of `h @ W` that is the weight, which
+never changes; of `Wᵀ @ hᵀ` it is the state, which is small. So where a large weight meets few rows
+a loop takes the second form, and does to [F, B] all that it does to [B, F] (benchmarks/NOTES.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from jax import lax
+
+from rnnjax._compile._primitives import ELEMENTWISE, known, nbytes, on_cpu
+from rnnjax._compile._product import is_by_matrix
+from rnnjax._compile._schedule import Schedule, Stage
+from rnnjax._compile._trace import Equation, Values, Var, applied, apply, inputs, read, type_of
+
+# Bytes of a weight whose packing takes long, rows that do not outweigh it, and steps that make up
+# for a transposed copy of it.
+_LARGE = 1 << 22
+_ROWS = range(2, 33)
+_STEPS = 8
+
+
+def features_first(schedule: Schedule, loop: Stage, length: int) -> bool:
+    """Whether a loop is faster with features first, and all that it does can be done so."""
+    products = schedule.products(loop)
+    eqns = [loop.eqns[product.position] for product in products]
+    return (
+        on_cpu()
+        and known(length)
+        and length >= _STEPS
+        and any(nbytes(product.weight) >= _LARGE for product in products)
+        and all(type_of(v).sharding.mesh.empty for v in loop.reads)
+        and all(is_by_matrix(eqn) and type_of(eqn.outvars[0]).ndim == 2 for eqn in eqns)
+        and all(type_of(eqn.invars[0]).shape[0] in _ROWS for eqn in eqns)
+        and all(_can_be_flipped(eqn) for eqn in loop.eqns if eqn not in eqns)
+    )
+
+
+def flipped(value: Any) -> Any:
+    """[B, F] as [F, B], and the other way round; what is no matrix stays as it is."""
+    return lax.transpose(value, (1, 0)) if np.ndim(value) == 2 else value
+
+
+def apply_flipped(eqn: Equation, env: Mapping[Var, Any]) -> Values:
+    """Evaluates one equation of which all matrices are flipped."""
+    name = eqn.primitive.name
+    if _rank(eqn) < 2:
+        return applied(eqn, env)
+    if name in _CALLS:  # it has its shapes inside
+        return [flipped(out) for out in apply(eqn, *map(flipped, read(env, inputs(eqn))))]
+    changed = _CHANGED[name](eqn) if name in _CHANGED else {}
+    made = eqn.primitive.bind(*read(env, eqn.invars), **{**eqn.params, **changed})
+    return made if eqn.primitive.multiple_results else [made]
+
+
+def _can_be_flipped(eqn: Equation) -> bool:
+    rank, name = _rank(eqn), eqn.primitive.name
+    return rank < 2 or (rank == 2 and (name in ELEMENTWISE or name in _CHANGED or name in _CALLS))
+
+
+def _rank(eqn: Equation) -> int:
+    """The most axes that anything in it has."""
+    return max(type_of(v).ndim for v in (*eqn.invars, *eqn.outvars))
+
+
+def _broadcast(eqn: Equation) -> dict[str, Any]:
+    given, axes = type_of(eqn.invars[0]).ndim, eqn.params["broadcast_dimensions"]
+    return {
+        "shape": eqn.params["shape"][::-1],
+        "broadcast_dimensions": axes if given == 2 else tuple(1 - axis for axis in axes),
+    }
+
+
+def _slice(eqn: Equation) -> dict[str, Any]:
+    names = ("start_indices", "limit_indices", "strides")
+    return {name: eqn.params[name] and eqn.params[name][::-1] for name in names}
+
+
+def _reduce(eqn: Equation) -> dict[str, Any]:
+    return {"axes": tuple(sorted(1 - axis for axis in eqn.params["axes"]))}
+
+
+# Parameters that name axes.
+_CHANGED: dict[str, Callable[[Equation], dict[str, Any]]] = {
+    "broadcast_in_dim": _broadcast,
+    "concatenate": lambda eqn: {"dimension": 1 - eqn.params["dimension"]},
+    "reduce_max": _reduce,
+    "reduce_min": _reduce,
+    "reduce_sum": _reduce,
+    "slice": _slice,
+    "split": lambda eqn: {"axis": 1 - eqn.params["axis"]},
+}
+_CALLS = frozenset({"custom_jvp_call"})
