@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import pathlib
 import re
 import sys
@@ -30,8 +31,8 @@ from timing import HERE, POOL, accelerator, heading, machine, source
 
 MARKS = ("<!-- benchmarks: by `make bench` -->", "<!-- benchmarks end -->")
 INTERVALS = """In brackets: 95 % bootstrap intervals of the median over rounds. Those of times are
-widened by what a fresh process alone changes, learned from contenders that are there twice; those
-of memory by what malloc has in hand."""
+widened by what a fresh process alone changes, {} here, learned from contenders that are there
+twice; those of memory by what malloc has in hand."""
 
 
 def bench(args: argparse.Namespace) -> list[str]:
@@ -151,10 +152,11 @@ def measured(file: pathlib.Path) -> dict[str, tuple[suite.Part, list[dict]]]:
 
 def write_page(file: pathlib.Path) -> None:
     """Writes the page and the pictures of a file of results."""
-    about = read(file)["machine"]
-    lines = heading("Benchmarks", about)
-    lines += [*textwrap.wrap(INTERVALS, 100), ""]
-    for name, (part, rows) in measured(file).items():
+    found = measured(file)
+    blur = next((row["blur"] for _, rows in found.values() for row in rows), 0.0)
+    lines = heading("Benchmarks", read(file)["machine"])
+    lines += [*textwrap.wrap(INTERVALS.format(f"{math.expm1(blur):.0%}"), 100), ""]
+    for name, (part, rows) in found.items():
         picture = file.with_name(f"{file.stem}_{name}.png")
         draw(part, rows, picture)
         lines += [f"## {part.TITLE}", "", *textwrap.wrap(part.ABOUT, 100), ""]
