@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 
 from rnnjax._compile._primitives import ELEMENTWISE, known, nbytes, on_cpu
-from rnnjax._compile._product import is_by_matrix
+from rnnjax._compile._product import is_by_matrix, weight_is_second
 from rnnjax._compile._schedule import Schedule, Stage
 from rnnjax._compile._trace import Equation, Values, Var, applied, apply, inputs, read, type_of
 
@@ -27,17 +27,27 @@ _STEPS = 8
 
 def features_first(schedule: Schedule, loop: Stage, length: int) -> bool:
     """Whether a loop is faster with features first, and all that it does can be done so."""
-    products = schedule.products(loop)
-    eqns = [loop.eqns[product.position] for product in products]
+    products = {product.position: product for product in schedule.products(loop)}
     return (
         on_cpu()
         and known(length)
         and length >= _STEPS
-        and any(nbytes(product.weight) >= _LARGE for product in products)
+        and any(nbytes(product.weight) >= _LARGE for product in products.values())
         and all(type_of(v).sharding.mesh.empty for v in loop.reads)
-        and all(is_by_matrix(eqn) and type_of(eqn.outvars[0]).ndim == 2 for eqn in eqns)
-        and all(type_of(eqn.invars[0]).shape[0] in _ROWS for eqn in eqns)
-        and all(_can_be_flipped(eqn) for eqn in loop.eqns if eqn not in eqns)
+        and all(
+            _is_of_few_rows(eqn, products[i].factor) if i in products else _can_be_flipped(eqn)
+            for i, eqn in enumerate(loop.eqns)
+        )
+    )
+
+
+def _is_of_few_rows(product: Equation, factor: Var) -> bool:
+    """Whether a product is a few rows by a matrix."""
+    return (
+        weight_is_second(product, factor)
+        and is_by_matrix(product)
+        and type_of(factor).ndim == 2
+        and type_of(factor).shape[0] in _ROWS
     )
 
 

@@ -370,9 +370,16 @@ MUTANTS = [
     (
         "compiler: vectors are taken for matrices that can be flipped",
         _file("flip"),
-        "type_of(eqn.outvars[0]).ndim == 2 for",
-        "True for",
+        "and type_of(factor).ndim == 2",
+        "",
         (_OF_FLIPS, "-k", "transformations"),
+    ),
+    (
+        "compiler: a product is flipped that was so already",
+        _file("flip"),
+        "weight_is_second(product, factor)\n        and is_by",
+        "is_by",
+        (_OF_FLIPS, "-k", "flipped_already"),
     ),
     (
         "compiler: what is repeated along flipped rows is repeated along columns",

@@ -168,6 +168,16 @@ def test_what_cannot_be_flipped():
     assert chosen(step=rows)
 
 
+def test_what_is_flipped_already(everywhere):
+    def step(p, h, x):
+        h = jnp.tanh(p @ h + x)  # the weight comes first
+        return h, h
+
+    args = (step, normal(1, H, H), normal(2, H, B), normal(3, T, H, B))
+    assert not is_first(*args)
+    check_step(scan, *args)
+
+
 def test_sizes_that_are_unknown():
     t, b = export.symbolic_shape("t, b")
     cell = rnnjax.lstm(1024)
