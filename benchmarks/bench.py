@@ -107,6 +107,8 @@ def run(file: pathlib.Path, about: dict[str, Any], asked: dict[str, tuple]) -> N
                 if case not in done:
                     kept[name] += part.measure(case)
                 write(file, {"machine": about, "rows": kept})
+            if about["backend"] != "cpu":  # whose memory a process keeps
+                POOL.close()
             minutes = (time.perf_counter() - start) / 60
             progress.console.print(f"{name}: {len(cases)} cases, {minutes:.1f} minutes")
 

@@ -121,6 +121,10 @@ class Pool(dict):
         return self
 
     def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the processes there are."""
         while self:
             self.popitem()[1].close()
 

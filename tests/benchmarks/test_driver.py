@@ -11,6 +11,7 @@ import compare
 import numpy as np
 import pytest
 import suite
+from timing import POOL
 
 from rnnjax import cli
 
@@ -49,6 +50,21 @@ def test_a_run_goes_on_where_it_was_interrupted(tmp_path):
     bench.run(file, {**ABOUT, "source": "2"}, {"one": (part, cases[:1])})
     assert part.measured == [*cases, cases[0]]
     assert set(json.loads(file.read_text())["rows"]) == {"one"}
+
+
+@pytest.mark.parametrize(("backend", "left"), [("cpu", 1), ("gpu", 0)])
+def test_an_accelerator_is_left_to_the_next_part(backend, left, tmp_path):
+    class Holding(Counted):
+        def measure(self, case):
+            held.append(len(POOL))
+            POOL["one"] = types.SimpleNamespace(close=lambda: None)
+            return super().measure(case)
+
+    held, part = [], Holding()
+    asked = {"one": (part, [{"T": 1}, {"T": 2}]), "other": (part, [{"T": 3}])}
+    bench.run(tmp_path / "bench.json", {**ABOUT, "backend": backend}, asked)
+    assert held == [0, 1, left]
+    assert not POOL
 
 
 @pytest.mark.parametrize(
