@@ -30,9 +30,10 @@ from rich.progress import Progress
 from timing import HERE, POOL, accelerator, heading, machine, source
 
 MARKS = ("<!-- benchmarks: by `make bench` -->", "<!-- benchmarks end -->")
-INTERVALS = """In brackets: 95 % bootstrap intervals of the median over rounds. Those of times are
-widened by what a fresh process alone changes, {} here, learned from contenders that are there
-twice; those of memory by what malloc has in hand."""
+INTERVALS = """In brackets: 95 % bootstrap intervals of the median over rounds, those of memory
+widened by what malloc may have in hand"""
+BLUR = """, those of times by what a fresh process alone changes, {:.0%} here, learned from
+contenders that are there twice"""
 
 
 def bench(args: argparse.Namespace) -> list[str]:
@@ -107,7 +108,7 @@ def run(file: pathlib.Path, about: dict[str, Any], asked: dict[str, tuple]) -> N
                 if case not in done:
                     kept[name] += part.measure(case)
                 write(file, {"machine": about, "rows": kept})
-            if about["backend"] != "cpu":  # whose memory a process keeps
+            if about["backend"] != "cpu":  # what processes keep of its memory, the next part lacks
                 POOL.close()
             minutes = (time.perf_counter() - start) / 60
             progress.console.print(f"{name}: {len(cases)} cases, {minutes:.1f} minutes")
@@ -157,7 +158,8 @@ def write_page(file: pathlib.Path) -> None:
     found = measured(file)
     blur = next((row["blur"] for _, rows in found.values() for row in rows), 0.0)
     lines = heading("Benchmarks", read(file)["machine"])
-    lines += [*textwrap.wrap(INTERVALS.format(f"{math.expm1(blur):.0%}"), 100), ""]
+    said = INTERVALS + BLUR.format(math.expm1(blur)) * bool(blur)
+    lines += [*textwrap.wrap(f"{said}.", 100), ""]
     for name, (part, rows) in found.items():
         picture = file.with_name(f"{file.stem}_{name}.png")
         draw(part, rows, picture)

@@ -107,7 +107,7 @@ def contenders(case: Case) -> dict[str, dict[str, Any]]:
     if case["group"] == "tuned":
         return suite.asked(tuned(jax), case, ["lax.scan"])
     found = {name: {**jax, "peer": name} for name in peers.JAX_PEERS}
-    if not case.get("together"):
+    if not case.get("together") and accelerator()[0] != "tpu":  # where there is one process
         again = f"rnnjax{suite.AGAIN}"
         found[again] = {**jax, "peer": "rnnjax", "process": again}
     found["torch"] = {"make": "peers:torch_contender"}

@@ -249,13 +249,14 @@ def against(row: Row, name: str, by: str) -> Interval:
     That over rounds is widened by what another process would change: see `told_apart`.
     """
     theirs, ours = (np.array(row["figures"][each]) for each in (name, by))
-    return widened(paired_ratio(theirs, ours), unseen(row, name, by))
+    return widened(paired_ratio(theirs, ours), unseen(row, name, by) if name != by else 0.0)
 
 
 def unseen(row: Row, *names: str) -> float:
     """What no round sees of the figures of some contenders, as a logarithm."""
     if row["unit"] == "MB":
-        return ALLOCATOR * sum(1 / float(np.median(row["figures"][name])) for name in names)
+        medians = [max(1e-3, float(np.median(row["figures"][name]))) for name in names]
+        return sum(math.log1p(ALLOCATOR / median) for median in medians)
     return row.get("blur", 0.0)
 
 
@@ -268,25 +269,28 @@ def widened(interval: Interval, more: float) -> Interval:
 def told_apart(parts: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
     """Rows by part that know their "blur": what a process of its own changes, in logarithms.
 
-    A program may be faster in one process than in the next, for as long as both live: where its
-    memory lies is drawn once. No round sees that. What it comes to is learned from contenders that
-    are there twice: 95 % of their ratios, which should be 1, are within the blur. The second ones
-    are then left out.
+    A program may be faster in one process than in the next in all rounds of a case: where its
+    memory lies is drawn once. What that comes to is learned from contenders that are there twice,
+    whose ratios should be 1: 1.96 times the root of their mean square. The second ones are then
+    left out.
     """
     ratios = [
         np.log(np.median(np.divide(figures, row["figures"][name.removesuffix(AGAIN)])))
         for rows in parts.values()
         for row in rows
         for name, figures in row["figures"].items()
-        if name.endswith(AGAIN)
+        if name.endswith(AGAIN) and name.removesuffix(AGAIN) in row["figures"]
     ]
     blur = 1.96 * float(np.sqrt(np.mean(np.square(ratios)))) if ratios else 0.0
     return {part: [_alone(row, blur) for row in rows] for part, rows in parts.items()}
 
 
 def _alone(row: Row, blur: float) -> Row:
-    kept = {n: figures for n, figures in row["figures"].items() if not n.endswith(AGAIN)}
-    return {**row, "figures": kept, "blur": blur}
+    kept = {
+        key: {name: told for name, told in row[key].items() if not name.endswith(AGAIN)}
+        for key in ("figures", "facts", "absent")
+    }
+    return {**row, **kept, "blur": blur}
 
 
 def fastest(row: Row, rivals: Iterable[str], by: str) -> tuple[str, Interval] | None:
@@ -298,7 +302,10 @@ def fastest(row: Row, rivals: Iterable[str], by: str) -> tuple[str, Interval] | 
 
 
 def mean_ratio(pairs: Iterable[tuple[Row, str, str]], seed: int = 0) -> Interval:
-    """The geometric mean of the median ratios of (row, theirs, ours), with its interval."""
+    """The geometric mean of the median ratios of (row, theirs, ours), with its interval.
+
+    The memory of each case is drawn anew, so its blur is one of many.
+    """
     rng, middle, draws, blurs = np.random.default_rng(seed), [], [], []
     for row, theirs, ours in pairs:
         ratios = np.log(np.divide(row["figures"][theirs], row["figures"][ours]))

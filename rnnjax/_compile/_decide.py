@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rnnjax._compile._cost import CACHE, SHARED_CACHE, Estimate
 from rnnjax._compile._draws import carried_draws
 from rnnjax._compile._explain import short
+from rnnjax._compile._flip import with_features_first
 from rnnjax._compile._options import Options
 from rnnjax._compile._primitives import (
     PRODUCTS,
@@ -85,6 +86,8 @@ def decide(traced: Traced, options: Options) -> Decision:
         block = None
     if save == "all" and options.block in ("auto", None) and _nothing_gained(found, defer):
         return plain("nothing can leave the loop")
+    if defer and options.mapped == 1:  # else the axis that is mapped would be turned at each step
+        found = with_features_first(found, block or traced.length)
     return Decision(found, defer, save, block, ", ".join(filter(None, reasons)) or "as asked")
 
 

@@ -8,6 +8,7 @@ a loop takes the second form, and does to [F, B] all that it does to [B, F] (ben
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,17 @@ from jax import lax
 from rnnjax._compile._primitives import ELEMENTWISE, known, nbytes, on_cpu
 from rnnjax._compile._product import is_by_matrix, weight_is_second
 from rnnjax._compile._schedule import Schedule, Stage
-from rnnjax._compile._trace import Equation, Values, Var, applied, apply, inputs, read, type_of
+from rnnjax._compile._trace import (
+    Equation,
+    Values,
+    Var,
+    applied,
+    apply,
+    inputs,
+    read,
+    transposed,
+    type_of,
+)
 
 # Bytes of a weight whose packing takes long, rows that do not outweigh it, and steps that make up
 # for a transposed copy of it.
@@ -25,15 +36,28 @@ _ROWS = range(2, 33)
 _STEPS = 8
 
 
-def features_first(schedule: Schedule, loop: Stage, length: int) -> bool:
+def with_features_first(schedule: Schedule, length: int) -> Schedule:
+    """A schedule whose loops are told where they are faster with features first.
+
+    Args:
+      schedule: The schedule.
+      length: How many steps run at once: T, or those of a block.
+    """
+    stages = tuple(
+        replace(stage, features_first=_pays(schedule, stage, length)) for stage in schedule.stages
+    )
+    return replace(schedule, stages=stages)
+
+
+def _pays(schedule: Schedule, loop: Stage, length: int) -> bool:
     """Whether a loop is faster with features first, and all that it does can be done so."""
     products = {product.position: product for product in schedule.products(loop)}
     return (
-        on_cpu()
+        loop.kind == "loop"
+        and on_cpu()
         and known(length)
         and length >= _STEPS
         and any(nbytes(product.weight) >= _LARGE for product in products.values())
-        and all(type_of(v).sharding.mesh.empty for v in loop.reads)
         and all(
             _is_of_few_rows(eqn, products[i].factor) if i in products else _can_be_flipped(eqn)
             for i, eqn in enumerate(loop.eqns)
@@ -64,13 +88,14 @@ def apply_flipped(eqn: Equation, env: Mapping[Var, Any]) -> Values:
     if name in _CALLS:  # it has its shapes inside
         return [flipped(out) for out in apply(eqn, *map(flipped, read(env, inputs(eqn))))]
     changed = _CHANGED[name](eqn) if name in _CHANGED else {}
-    made = eqn.primitive.bind(*read(env, eqn.invars), **{**eqn.params, **changed})
-    return made if eqn.primitive.multiple_results else [made]
+    return apply(transposed(eqn, changed), *read(env, inputs(eqn)))
 
 
 def _can_be_flipped(eqn: Equation) -> bool:
     rank, name = _rank(eqn), eqn.primitive.name
-    return rank < 2 or (rank == 2 and (name in ELEMENTWISE or name in _CHANGED or name in _CALLS))
+    placed = not all(type_of(v).sharding.mesh.empty for v in (*eqn.invars, *eqn.outvars))
+    does = name in ELEMENTWISE or name in _CHANGED or name in _CALLS
+    return not placed and (rank < 2 or (rank == 2 and does))
 
 
 def _rank(eqn: Equation) -> int:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._compile._cut import Cut, cut_of, disjoint
-from rnnjax._compile._flip import apply_flipped, features_first, flipped
+from rnnjax._compile._flip import apply_flipped, flipped
 from rnnjax._compile._primitives import is_complex, worth_keeping
 from rnnjax._compile._product import (
     by_tangent,
@@ -64,7 +64,7 @@ class Loop:
       weights: The weight variable of each product.
       consts: The other variables that are fixed.
       xs: The variables that are read at each step.
-      features_first: Whether matrices are held as [F, B] while it runs.
+      flips: Whether matrices are held as [F, B] while it runs.
     """
 
     def __init__(
@@ -77,8 +77,7 @@ class Loop:
         self.carry = [schedule.program.carry[i] for i in stage.carries]
         self.next = [schedule.program.next[i] for i in stage.carries]
         self.writes = stage.writes
-        self.features_first = bool(products) and features_first(schedule, stage, clock.length)
-        self._layout = _FEATURES_FIRST if self.features_first else _AS_IT_IS
+        self.flips = stage.features_first
         self._at = {self.out(i): i for i in range(len(products))}
         self._outputs = {*variables(self.next), *self.writes}
         self._users: dict[Var, list[Equation]] = {}
@@ -114,7 +113,7 @@ class Loop:
           factors of the learned products over time.
         """
         taps = taps or {}
-        flip, evaluated, multiplied = self._layout
+        flip, evaluated, multiplied = _FEATURES_FIRST if self.flips else _AS_IT_IS
         fixed = dict(zip(self.consts, map(flip, consts), strict=True))
         turned = [
             weight.T if self._is_turned(product, bool(learned)) else None
@@ -146,7 +145,7 @@ class Loop:
             # more than computing sums and products of kept values again. (JAX rounds what a policy
             # keeps by `reduce_precision`, which takes no complex numbers.)
             body = jax.checkpoint(body, policy=worth_keeping, prevent_cse=False)
-        over_time = jax.vmap(flip)
+        over_time = jax.vmap(flip) if self.flips else flip
         now = [over_time(x) for x in xs], [over_time(tap) for tap in taps.values()]
         last, stacked = self.clock.scan(body, [flip(value) for value in carry], now)
         outs, factors = ([over_time(value) for value in values] for values in stacked)
@@ -155,7 +154,7 @@ class Loop:
     def _is_turned(self, product: Product, learned: bool) -> bool:
         """Whether a product is given a transposed copy of its weight."""
         way_back = learned and turns(self.eqns[product.position], product.factor)
-        return self.features_first or way_back
+        return self.flips or way_back
 
     def multiply(self, product: int, factor: Any, weight: Any, by: Any = by_weight) -> Any:
         """One product at one step; a product of matrices is done by `by`."""

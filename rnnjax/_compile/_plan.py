@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rnnjax._compile import _plain
-from rnnjax._compile._decide import Decision, decide
+from rnnjax._compile._decide import decide
 from rnnjax._compile._explain import Component, Plan
-from rnnjax._compile._flip import features_first
 from rnnjax._compile._jax import understood
 from rnnjax._compile._options import Options
 from rnnjax._compile._primitives import PRODUCTS, counted, flops, nbytes
@@ -55,17 +54,19 @@ def plan(step: Step, params: Any, state: Any, xs: Any, **options: Any) -> Plan:
         components = (_component("plain", traced.program.eqns, length, 0, (), decision.why),)
     else:
         found = decision.schedule
-        components = tuple(_explained(found, stage, length, decision) for stage in found.stages)
+        components = tuple(
+            _explained(found, stage, length, decision.defer) for stage in found.stages
+        )
     return Plan(components, traced.length, decision.save, decision.block, decision.why)
 
 
-def _explained(found: Schedule, stage: Stage, length: int, decision: Decision) -> Component:
+def _explained(found: Schedule, stage: Stage, length: int, defer: bool) -> Component:
     deferred = ()
     if stage.kind == "loop":
         why = "each step needs the last"
-        if decision.defer:
+        if defer:
             deferred = tuple(type_of(p.weight).shape for p in found.products(stage))
-            if features_first(found, stage, decision.block or length):
+            if stage.features_first:
                 why += "; features come first, as its weights are large"
     elif stage.kind == "parallel":
         why = "no step needs another"

@@ -66,15 +66,26 @@ def is_by_matrix(eqn: Equation) -> bool:
     return w.ndim == 2 and [*map(list, contracted)] == [[a.ndim - 1], [0]] and not any(batch)
 
 
+def of_swapped(precision: Any) -> Any:
+    """The precision of a product whose operands change places."""
+    if isinstance(precision, lax.DotAlgorithm):
+        return precision._replace(
+            lhs_precision_type=precision.rhs_precision_type,
+            rhs_precision_type=precision.lhs_precision_type,
+            lhs_component_count=precision.rhs_component_count,
+            rhs_component_count=precision.lhs_component_count,
+        )
+    return precision[::-1] if type(precision) is tuple else precision
+
+
 def by_weight_flipped(eqn: Equation, factor: Any, weight: Any, turned: Any) -> Any:
     """`(a @ W)ᵀ = Wᵀ @ aᵀ` for an equation `a @ W`, of aᵀ, W and Wᵀ.
 
-    XLA takes ten times as long where it has to turn a first operand itself, so Wᵀ is given; the
+    XLA takes nine times as long where it has to turn a first operand itself, so Wᵀ is given; the
     derivative for aᵀ is a product by W.
     """
     options = {k: v for k, v in eqn.params.items() if k != "dimension_numbers"}
-    if isinstance(options["precision"], tuple):
-        options["precision"] = options["precision"][::-1]
+    options["precision"] = of_swapped(options["precision"])
     return _flipped_p.bind(factor, weight, turned, **options)
 
 
@@ -203,9 +214,9 @@ def _batched_flipped(args: Sequence[Any], dims: Sequence[Any], **options: Any) -
     # More rows of the same product.
     rows = jnp.moveaxis(factor, at, -1)
     out = _flipped_p.bind(rows.reshape(len(rows), -1), weight, turned, **options)
-    return out.reshape(-1, *rows.shape[1:]), 2
+    return out.reshape(len(out), *rows.shape[1:]), 2
 
 
+ad.deflinear2(_flipped_p, _transposed_flipped)
 ad.primitive_jvps[_flipped_p] = _jvp_flipped
-ad.primitive_transposes[_flipped_p] = _transposed_flipped
 batching.primitive_batchers[_flipped_p] = _batched_flipped

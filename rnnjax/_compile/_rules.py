@@ -19,6 +19,7 @@ from jax import lax
 from rnnjax._compile._context import Context
 from rnnjax._compile._cut import cut_of, cut_operand
 from rnnjax._compile._primitives import ELEMENTWISE, is_narrow
+from rnnjax._compile._product import of_swapped
 from rnnjax._compile._trace import (
     Atom,
     Equation,
@@ -72,8 +73,7 @@ def transpose_before(context: Context, eqn: Equation) -> Replacement | None:
             return member.primitive.bind(*operands, **member.params)
         options = dict(member.params)
         numbers = tuple(pair[::-1] for pair in options.pop("dimension_numbers"))
-        if isinstance(options["precision"], tuple):
-            options["precision"] = options["precision"][::-1]
+        options["precision"] = of_swapped(options["precision"])
         lhs, rhs = operands
         return lax.dot_general(rhs, lhs, numbers, **options)
 

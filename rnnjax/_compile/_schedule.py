@@ -41,6 +41,7 @@ class Stage:
       carries: Loop only: indices of the carries that it runs.
       reads: Variables that it takes from earlier stages or from the inputs.
       writes: Variables that later stages or the outputs take from it.
+      features_first: Loop only: whether matrices are held as [F, B] while it runs.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Stage:
     carries: tuple[int, ...]
     reads: tuple[Var, ...]
     writes: tuple[Var, ...]
+    features_first: bool = False
 
     @property
     def eqns(self) -> list[Equation]:

@@ -205,6 +205,16 @@ def apply(eqn: Equation, *values: Any) -> list[Any]:
     return jaxpr_as_fun(ClosedJaxpr(single, ()))(*values)
 
 
+def transposed(eqn: Equation, params: Mapping[str, Any]) -> Equation:
+    """An equation of transposed matrices, with some other parameters and its name scopes."""
+    fresh = {
+        v: Var(type_of(v).update(shape=type_of(v).shape[::-1]))
+        for v in variables((*eqn.invars, *eqn.outvars))
+    }
+    ins, outs = (substitute(fresh, atoms) for atoms in (eqn.invars, eqn.outvars))
+    return eqn.replace(invars=[*ins], outvars=[*outs], params={**eqn.params, **params})
+
+
 def applied(eqn: Equation, env: Mapping[Var, Any]) -> list[Any]:
     """Evaluates one equation where all that it reads has a value."""
     return apply(eqn, *read(env, inputs(eqn)))

@@ -77,7 +77,7 @@ _FAULTS = [
     (
         "a contender that is there twice is shown twice",
         "suite",
-        "if not n.endswith(AGAIN)",
+        "if not name.endswith(AGAIN)",
         "",
         _DRIVER,
         "another_process",

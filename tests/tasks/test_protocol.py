@@ -18,7 +18,6 @@ from rnnjax.tasks import TASKS, task_of
 from rnnjax.tasks.controlled._base import Controlled
 from rnnjax.train import NonFiniteError, checkpoints, load_run, run_task
 
-pytestmark = pytest.mark.optimised  # runs are compared
 # Of tasks that differ in their data alone (test_controlled.py, test_writing.py, test_classify.py)
 # some of each kind of answers; the others when there is time.
 ALIKE = {name for name, kind in TASKS.items() if issubclass(kind, Controlled)}
@@ -30,6 +29,7 @@ WHOLE = [pytest.param(n, marks=pytest.mark.slow) if n in ALIKE else n for n in T
 # inside a layer, a decoder, a state that is carried on.
 SEEN = {"adding", "tag", "add", "language-model"}
 LONG = os.environ.get("RNNJAX_SLOW") == "1"
+pytestmark = [pytest.mark.optimised] if LONG else []  # as a user's runs are
 PNG = b"\x89PNG"
 
 
