@@ -211,8 +211,11 @@ def transposed(eqn: Equation, params: Mapping[str, Any]) -> Equation:
         v: Var(type_of(v).update(shape=type_of(v).shape[::-1]))
         for v in variables((*eqn.invars, *eqn.outvars))
     }
-    ins, outs = (substitute(fresh, atoms) for atoms in (eqn.invars, eqn.outvars))
-    return eqn.replace(invars=[*ins], outvars=[*outs], params={**eqn.params, **params})
+    return eqn.replace(
+        invars=[*substitute(fresh, eqn.invars)],
+        outvars=[fresh[v] for v in eqn.outvars],
+        params={**eqn.params, **params},
+    )
 
 
 def applied(eqn: Equation, env: Mapping[Var, Any]) -> list[Any]:
