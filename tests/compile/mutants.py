@@ -79,8 +79,8 @@ MUTANTS = [
     (
         "compiler: the derivative for a product's factor takes the weight as it stands",
         _file("loop"),
-        "weight.T if learned",
-        "(weight if weight.shape[0] == weight.shape[1] else weight.T) if learned",
+        "weight.T if self._is_turned",
+        "(weight if weight.shape[0] == weight.shape[1] else weight.T) if self._is_turned",
         _named("elman"),
     ),
     (
