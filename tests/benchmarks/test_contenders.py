@@ -205,10 +205,8 @@ def test_the_tuned_are_beside_themselves_as_they_are(monkeypatch):
     monkeypatch.setattr(bench_peers, "knows", lambda flag: True)
     found = bench_peers.tuned({})
     assert found["rnnjax, YNN"]["env"] == {"XLA_FLAGS": bench_peers.YNN}
-    row = {
-        "case": bench_peers.case("lstm", (8, 1, 4, 4), group="tuned"), "mode": "train",
-        "figures": {"rnnjax": [2e-3] * 3, "lax.scan": [4e-3] * 3, "lax.scan, YNN": [6e-3] * 3},
-    }  # fmt: skip
+    figures = {"rnnjax": [2e-3] * 3, "lax.scan": [4e-3] * 3, "lax.scan, YNN": [6e-3] * 3}
+    row = suite.row(bench_peers.case("lstm", (8, 1, 4, 4), group="tuned"), "train", figures)
     line = "| 8, 1, 4, 4 | lax.scan, YNN | 6 | 1.50 [1.50, 1.50] | 3.00 [3.00, 3.00] |"
     assert line in bench_peers.table([row])
     assert bench_peers.headlines([row]) == []
