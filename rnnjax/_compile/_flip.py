@@ -43,25 +43,21 @@ def with_features_first(schedule: Schedule, length: int) -> Schedule:
       schedule: The schedule.
       length: How many steps run at once: T, or those of a block.
     """
+    if not (on_cpu() and known(length) and length >= _STEPS):
+        return schedule
     stages = tuple(
-        replace(stage, features_first=_pays(schedule, stage, length)) for stage in schedule.stages
+        replace(stage, features_first=stage.kind == "loop" and _pays(schedule, stage))
+        for stage in schedule.stages
     )
     return replace(schedule, stages=stages)
 
 
-def _pays(schedule: Schedule, loop: Stage, length: int) -> bool:
+def _pays(schedule: Schedule, loop: Stage) -> bool:
     """Whether a loop is faster with features first, and all that it does can be done so."""
     products = {product.position: product for product in schedule.products(loop)}
-    return (
-        loop.kind == "loop"
-        and on_cpu()
-        and known(length)
-        and length >= _STEPS
-        and any(nbytes(product.weight) >= _LARGE for product in products.values())
-        and all(
-            _is_of_few_rows(eqn, products[i].factor) if i in products else _can_be_flipped(eqn)
-            for i, eqn in enumerate(loop.eqns)
-        )
+    return any(nbytes(product.weight) >= _LARGE for product in products.values()) and all(
+        _is_of_few_rows(eqn, products[i].factor) if i in products else _can_be_flipped(eqn)
+        for i, eqn in enumerate(loop.eqns)
     )
 
 
@@ -85,7 +81,7 @@ def apply_flipped(eqn: Equation, env: Mapping[Var, Any]) -> Values:
     name = eqn.primitive.name
     if _rank(eqn) < 2:
         return applied(eqn, env)
-    if name in _CALLS:  # it has its shapes inside
+    if name == _CALL:  # it has its shapes inside
         return [flipped(out) for out in apply(eqn, *map(flipped, read(env, inputs(eqn))))]
     changed = _CHANGED[name](eqn) if name in _CHANGED else {}
     return apply(transposed(eqn, changed), *read(env, inputs(eqn)))
@@ -94,7 +90,7 @@ def apply_flipped(eqn: Equation, env: Mapping[Var, Any]) -> Values:
 def _can_be_flipped(eqn: Equation) -> bool:
     rank, name = _rank(eqn), eqn.primitive.name
     placed = not all(type_of(v).sharding.mesh.empty for v in (*eqn.invars, *eqn.outvars))
-    does = name in ELEMENTWISE or name in _CHANGED or name in _CALLS
+    does = name in ELEMENTWISE or name in _CHANGED or name == _CALL
     return not placed and (rank < 2 or (rank == 2 and does))
 
 
@@ -130,4 +126,4 @@ _CHANGED: dict[str, Callable[[Equation], dict[str, Any]]] = {
     "slice": _slice,
     "split": lambda eqn: {"axis": 1 - eqn.params["axis"]},
 }
-_CALLS = frozenset({"custom_jvp_call"})
+_CALL = "custom_jvp_call"

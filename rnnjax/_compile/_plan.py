@@ -66,8 +66,8 @@ def _explained(found: Schedule, stage: Stage, length: int, defer: bool) -> Compo
         why = "each step needs the last"
         if defer:
             deferred = tuple(type_of(p.weight).shape for p in found.products(stage))
-            if stage.features_first:
-                why += "; features come first, as its weights are large"
+        if stage.features_first:
+            why += "; features come first, as its weights are large"
     elif stage.kind == "parallel":
         why = "no step needs another"
     else:

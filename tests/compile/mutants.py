@@ -363,8 +363,8 @@ MUTANTS = [
     (
         "compiler: matrices are flipped for a few steps",
         _file("flip"),
-        "length >= _STEPS",
-        "True",
+        "and length >= _STEPS",
+        "",
         (_OF_FLIPS, "-k", "where_it_pays"),
     ),
     (
@@ -412,7 +412,7 @@ MUTANTS = [
     (
         "compiler: a rule for derivatives gets flipped matrices",
         _file("flip"),
-        "if name in _CALLS:",
+        "if name == _CALL:",
         "if False:",
         (_OF_FLIPS, "-k", "options"),
     ),
