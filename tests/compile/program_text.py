@@ -22,7 +22,8 @@ def units(p, state, x):
 
 def digest(step, params, state, xs) -> str:
     def loss(params):
-        return jnp.sum(scan(step, params, state, xs)[1])
+        # As asked: arrays as small as these are left to plain scan, which has no stages.
+        return jnp.sum(scan(step, params, state, xs, block=None)[1])
 
     text = jax.jit(jax.value_and_grad(loss)).lower(params).as_text()
     return hashlib.sha256(text.encode()).hexdigest()
