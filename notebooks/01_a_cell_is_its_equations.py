@@ -23,8 +23,8 @@ STEPS = 150 if QUICK else 400  # of training
 # %% [markdown]
 # ## One step
 #
-# Elman's network of 1990 has one equation. At step $t$ it mixes the input $x_t$ with its own last
-# state $h_{t-1}$:
+# The state of Elman's network (1990) has one equation. At step $t$ it mixes the input $x_t$ with
+# the last state $h_{t-1}$. (Elman squashed it with a logistic function; tanh is usual today.)
 #
 # $$h_t = \tanh(x_t W + h_{t-1} U + b) \qquad y_t = h_t$$
 #
@@ -192,9 +192,10 @@ jax.tree.map(jnp.shape, deep_params)
 # %% [markdown]
 # ## A word that needs a state
 #
-# The lecture's classic: read *hell*, say at each step which letter comes next, *ello*. The letter
-# *l* is read twice. The first time *l* must follow, the second time *o*. A function of the letter
-# alone can at best give each of them one half. A state can tell the two apart.
+# The classic of lectures (Karpathy, 2015): read *hell*, say at each step which letter comes next,
+# *ello*. The letter *l* is read twice. The first time *l* must follow, the second time *o*. A
+# function of the letter alone can at best give each of them one half. A state can tell the two
+# apart.
 #
 # The loss is the mean cross-entropy over the four steps:
 #
@@ -268,7 +269,7 @@ said = "".join(letters[n] for n in chances["with a state"].argmax(1))
 print("after h, e, l, l it says:", said)
 assert said == "ello"
 assert found["with a state"][2][-1] < 0.1
-assert found["without"][2][-1] > floor - 1e-3  # no training can go below
+assert floor - 1e-3 < found["without"][2][-1] < floor + 0.05  # down to it, and not below
 assert np.allclose(chances["without"][2], chances["without"][3])  # one letter, one answer
 
 # %% [markdown]
@@ -285,4 +286,6 @@ axes.set_xlabel("letter read")
 axes.set_ylabel("state $h_t$")
 axes.legend()
 plt.show()
-print("distance of the states after the two l:", float(jnp.linalg.norm(states[3] - states[2])))
+apart = float(jnp.linalg.norm(states[3] - states[2]))
+print(f"distance of the states after the two l: {apart:.2f}")
+assert apart > 0.5
