@@ -20,7 +20,7 @@ from rnnjax import diagnostics as see
 from rnnjax import train
 
 QUICK = bool(os.environ.get("RNNJAX_QUICK"))
-FAR = 60  # steps that a network has to remember
+FAR = 60  # steps: how far back we look
 STEPS = 60 if QUICK else 400  # of training
 GRID = 21 if QUICK else 151  # points along each side of the cliff
 
@@ -33,9 +33,9 @@ GRID = 21 if QUICK else 151  # points along each side of the cliff
 #
 # $$E = \sum_t E_t = \sum_t \tfrac12 \lVert h_t - d_t \rVert^2$$
 #
-# The loop runs forwards and keeps the states. Back-propagation through time runs it backwards. It
-# carries one vector, $\delta_t = \partial E / \partial h_t$: all that later steps have to say
-# about this one.
+# The loop runs forwards and keeps the states. Back-propagation through time (Werbos, 1990) runs it
+# backwards. It carries one vector, $\delta_t = \partial E / \partial h_t$: all that later steps
+# have to say about this one.
 
 # %%
 T, D, H = 12, 3, 8
@@ -89,9 +89,9 @@ print(terms.shape, "is [t, k, H, H]")
 assert jnp.allclose(terms.sum((0, 1)), grads.w_h, atol=1e-4)
 
 # %% [markdown]
-# The picture has one square a term. On the diagonal a step answers for itself. Away from it the
-# terms get smaller: how much smaller is the rest of this notebook. (The first column is empty:
-# step 1 begins at a state of zeros, which $U$ makes nothing of.)
+# The picture has one square a term; where it is blue there is none. On the diagonal a step answers
+# for itself. Away from it the terms get smaller: how much smaller is the rest of this notebook.
+# (The first column is empty: step 1 begins at a state of zeros, which $U$ makes nothing of.)
 #
 # Truncated back-propagation cuts the sequence into windows. It hands the state on, but no
 # gradient. What is left of the sum are the terms within the boxes.
@@ -102,6 +102,7 @@ window = 4
 figure, axes = plt.subplots(figsize=(5.5, 4.5), layout="constrained")
 with np.errstate(divide="ignore"):
     image = axes.imshow(np.log10(norms), cmap="gray_r", extent=(0.5, T + 0.5, T + 0.5, 0.5))
+axes.set_facecolor("lightsteelblue")
 for start in range(0, T, window):
     axes.add_patch(
         plt.Rectangle((start + 0.5, start + 0.5), window, window, fill=False, ec="tab:red", lw=2)
@@ -171,21 +172,22 @@ plt.show()
 #
 # $$\frac{\partial h_t}{\partial h_{t-1}} = U\,\mathrm{diag}(1 - h_t^2)$$
 #
-# (rows are vectors here, so it multiplies from the left). The factor of tanh is at most 1. So if
-# $\sigma$ is the largest singular value of $U$, the product of $n$ of them is at most $\sigma^n$:
-# with $\sigma < 1$ the gradient must vanish. With $\sigma > 1$ it may explode, where the units are
-# not saturated.
+# (a state is a row here: a small change $v$ of $h_{t-1}$ becomes $v$ times this). The factor of
+# tanh is at most 1. So if $\sigma$ is the largest singular value of $U$, the norm of the product of
+# $n$ of them is at most $\sigma^n$: with $\sigma < 1$ the gradient must vanish. With $\sigma > 1$
+# it may explode, where the units are not saturated (Bengio, Simard & Frasconi, 1994; Pascanu,
+# Mikolov & Bengio, 2013).
 #
 # An LSTM has another path. Its memory is $c_t = f_t \odot c_{t-1} + i_t \odot g_t$, so along it
 # the product is one of forget gates, and where those are open nothing vanishes. Here its forget
 # bias is 5, so that $f \approx 0.993$, and its recurrent weights are small, so that we see this
 # path alone.
 #
-# `gradient_flow` gives $\lVert \partial E_T / \partial h_{T-n} \rVert$ for each lag $n$.
+# `gradient_flow` gives $\lVert \partial E_T / \partial h_{T-n} \rVert$ for each lag $n$; an LSTM's
+# state is $h$ and $c$ together.
 
 # %%
-LONG = 60
-noise = 0.1 * jax.random.normal(jax.random.key(3), (LONG, 8, 1))
+noise = 0.1 * jax.random.normal(jax.random.key(3), (FAR, 8, 1))
 
 
 def scaled(sigma, size=32):
@@ -217,8 +219,8 @@ plt.show()
 
 # %%
 for name, value in ratio.items():
-    print(f"{name}: lag {LONG} has {value:.1e} of the gradient at lag 1")
-assert ratio["elman, σ = 0.8"] <= 0.8 ** (LONG - 1) * 1.01  # the bound, vanishing for certain
+    print(f"{name}: lag {FAR} has {value:.1e} of the gradient at lag 1")
+assert ratio["elman, σ = 0.8"] <= 0.8 ** (FAR - 1) * 1.01  # the bound, vanishing for certain
 assert ratio["elman, σ = 2"] > 100  # exploding
 assert 0.1 < ratio["lstm, forget bias 5"] < 10  # neither
 
@@ -286,7 +288,8 @@ assert ends["elman, σ = 0.8"] < 0.6
 # ## The cliff, and clipping
 #
 # Where a network is at the edge between two behaviours, a small change of a parameter changes
-# everything after enough steps. The loss has a wall there. One unit is enough to see it:
+# everything after enough steps. The loss has a wall there (Pascanu, Mikolov & Bengio, 2013). One
+# unit is enough to see it:
 #
 # $$x_t = w\,\sigma(x_{t-1}) + b \qquad E = (\sigma(x_{50}) - 0.7)^2$$
 #
@@ -309,6 +312,7 @@ for n, (name, path) in enumerate(paths.items()):
     axes = figure.add_subplot(2, 2, n + 1, projection="3d")
     see.plot_cliff(axes, surface, {name: path})
     axes.view_init(elev=30, azim=35)
+    axes.set_yticks([-3, -2.5, -2])
     see.plot_cliff(figure.add_subplot(2, 2, n + 3), surface, {name: path})
 plt.show()
 
