@@ -26,7 +26,8 @@ UNITS = {"lstm": 8} if QUICK else {"elman": 8, "lstm": 8, "gru": 16}
 # %% [markdown]
 # ## The equations
 #
-# An LSTM has a memory $c$ beside its state $h$. Three gates, numbers between 0 and 1, say what is
+# An LSTM (Hochreiter & Schmidhuber, 1997; its forget gate is of Gers, Schmidhuber & Cummins, 2000)
+# has a memory $c$ beside its state $h$. Three gates, numbers between 0 and 1, say what is
 # written into it, what is kept, and what is shown:
 #
 # $$i, f, o = \sigma(x_t W_{i,f,o} + h_{t-1} U_{i,f,o} + b_{i,f,o}) \qquad
@@ -34,8 +35,9 @@ UNITS = {"lstm": 8} if QUICK else {"elman": 8, "lstm": 8, "gru": 16}
 #
 # $$c_t = f \odot c_{t-1} + i \odot g \qquad h_t = o \odot \tanh(c_t)$$
 #
-# A GRU has two, and its state is its memory. $r$ resets what the candidate $n$ sees of the state,
-# and $z$ says how much of the old state is kept. (Some courses write $1 - z$ for it.)
+# A GRU (Cho et al., 2014) has two, and its state is its memory. $r$ resets what the candidate $n$
+# sees of the state, and $z$ says how much of the old state is kept. (Some courses write $1 - z$ for
+# it.)
 #
 # $$r, z = \sigma(x_t W_{r,z} + h_{t-1} U_{r,z} + b_{r,z}) \qquad
 #   n = \tanh(x_t W_n + b_n' + r \odot (h_{t-1} U_n + b_n))$$
@@ -140,7 +142,7 @@ axes.set_ylabel("share of right verbs")
 axes.set_ylim(-0.05, 1.1)
 axes.legend(loc="center right")
 plt.show()
-assert min(right["lstm"]) > 0.95
+assert all(min(shares) > 0.95 for shares in right.values())
 
 # %% [markdown]
 # ## The unit that remembers
@@ -181,6 +183,7 @@ moved = [
 ]
 unit = int(np.argmax(moved))
 print(f"keys: {many:+.1f} nats for are, key: {one:+.1f}")
+print(f"unit {unit} alone goes {moved[unit]:.0%} of the way")
 
 figure, axes = plt.subplots(figsize=(6, 2.8), layout="constrained")
 axes.bar(range(len(moved)), moved, color="0.4", edgecolor="black")
@@ -221,7 +224,7 @@ for t, x in enumerate(np.asarray(params["embed"].table)[ids]):
 # At the top, the memory of that unit over *the keys* and over *the key*. It parts at the subject,
 # and stays apart until the verb. Below, its gates: the darker, the more open. The forget gate is
 # open at every word between, so what was written at the subject is kept. The input gate is open
-# too, and what it writes is more of the same.
+# too: later words add to the memory or take from it, but never bring the two lines together.
 
 
 # %%
@@ -231,10 +234,11 @@ def draw(memories, gates, names, unit, what):
     for line, words, style in zip(memories, (shown, single), ("o-", "s--"), strict=True):
         above.plot(line[:, unit], style, color="black", label=f"the {words[1]} ...")
     above.set_xticks(range(verb), shown[:verb])
+    above.set_xlim(-0.5, verb - 0.5)  # word above word
     above.axhline(0, color="tab:gray", linewidth=0.8)
     above.set_xlabel("what is read")
     above.set_ylabel(f"{what} of unit {unit}")
-    above.legend()
+    above.legend(loc="center right")  # between the lines
     values = np.stack([gates[f"rnn.{name[0]}"][:verb, unit] for name in names], 1)
     see.plot_gates(below, shown[:verb], values)
     below.set_yticks(range(len(names)), names)
@@ -246,7 +250,7 @@ def draw(memories, gates, names, unit, what):
 draw([memory, memory_of_one], gates, ["i, writes", "f, keeps", "o, shows"], unit, "memory c")
 kept = np.asarray(gates["rnn.f"][subject + 1 : verb, unit])
 print(f"forget gate between subject and verb: {kept.min():.2f} at least")
-print("share of all forget gates there above 0.9:", (gates["rnn.f"][2:verb] > 0.9).mean().round(2))
+print(f"share of all forget gates there above 0.9: {(gates['rnn.f'][2:verb] > 0.9).mean():.0%}")
 gap = (memory - memory_of_one)[subject:, unit]
 assert kept.mean() > 0.9
 assert (np.sign(gap) == np.sign(gap[0])).all()  # apart all the way
@@ -255,8 +259,9 @@ assert (np.sign(gap) == np.sign(gap[0])).all()  # apart all the way
 # ## The GRU has one gate for both
 #
 # What an LSTM does with $i$ and $f$ a GRU does with $z$ alone: it keeps as much as it does not
-# write. Its state has no memory apart that could be read off as easily. Here is the unit in which
-# the two sentences stay furthest apart. (The quick form of this notebook trains no GRU.)
+# write. Here is the unit in which the two sentences stay furthest apart. It is written at the
+# subject, where $z$ is low. Where $z$ is below 1 later on and the line stays where it is, the
+# candidate wrote the same once more. (The quick form of this notebook trains no GRU.)
 
 # %%
 if not QUICK:
@@ -270,3 +275,4 @@ if not QUICK:
     values = draw(path.swapaxes(0, 1), gates, ["r, resets", "z, keeps"], unit, "state h")
     print(f"z: {values[subject, 1]:.2f} at the subject, {values[2:, 1].mean():.2f} behind it")
     assert between[unit] > 0.2
+    assert values[subject, 1] < values[2:, 1].mean()
