@@ -118,7 +118,8 @@ for name in ("elman", "lstm", "gru", "mgu", "sru", "min_gru"):
     shares[name] = found.flops_in_loops / (found.flops_in_loops + found.flops_outside), products
 figure, axes = plt.subplots(figsize=(6.5, 3), layout="constrained")
 bars = axes.bar(shares.keys(), [share for share, _ in shares.values()], color="0.7", ec="black")
-axes.bar_label(bars, [f"{n} product{'s' * (n != 1)}" for _, n in shares.values()], fontsize=9)
+counted = [f"{n} product{'s' * (n != 1)}" for _, n in shares.values()]
+axes.bar_label(bars, counted, fontsize=9, padding=2)
 axes.set_ylabel("share of arithmetic in the loop")
 axes.set_ylim(0, 1)
 plt.show()
@@ -132,9 +133,10 @@ assert shares["lstm"][1] == 1
 #
 # $$\frac{\partial E}{\partial U} = \sum_t h_{t-1}^\top a_t$$
 #
-# The sum is itself one product over all of time, $[h_0, h_1, ...]^\top [a_1, a_2, ...]$. `rnnjax`
-# takes it out of the backward loop: the plan calls these weights deferred. What must stay in the
-# backward loop is the product that hands $\partial E / \partial h$ from step to step.
+# where $a_t = \partial E / \partial (x_t W + h_{t-1} U + b)$. The sum is itself one product over
+# all of time, $[h_0, h_1, ...]^\top [a_1, a_2, ...]$. `rnnjax` takes it out of the backward loop:
+# the plan calls these weights deferred. What must stay in the backward loop is the product that
+# hands $\partial E / \partial h$ from step to step.
 #
 # We count how many products are carried out in one forward and backward pass, each time round a
 # loop.
@@ -241,7 +243,9 @@ assert QUICK or gain > 1.1  # the quick form is too small to time
 #
 # Back-propagation needs what the forward pass made. `save="all"` keeps it. `save="states"` keeps
 # the states between blocks of steps, and computes the rest again on the way back: a little more
-# time, much less memory. XLA says how much a compiled gradient takes.
+# time, less memory. XLA says how much a compiled gradient takes. The jump is where blocks of
+# $\sqrt T$ steps, for the least memory, give way to as long ones as stay in the processor's cache,
+# for speed; `block=` asks for others.
 
 # %%
 cell = rnnjax.lstm(64)
