@@ -25,15 +25,15 @@ import rnnjax
 from rnnjax import attention, train
 
 QUICK = bool(os.environ.get("RNNJAX_QUICK"))
-PICTURES, CAPTION_STEPS, UNITS = (1500, 220, 48) if QUICK else (6000, 1000, 64)
+PICTURES, CAPTION_STEPS, UNITS = (1500, 400, 48) if QUICK else (6000, 1000, 64)
 FILES, TEST_FILES, BUCKETS, TAG_STEPS = (4, 2, 1, 80) if QUICK else (30, 8, 2, 500)
 
 # %% [markdown]
 # ## Pictures and what they show
 #
 # Two things are drawn on 16 × 16 pixels, with some noise. The caption names both, and how they lie.
-# Of all pairs of things one in five is kept for the test: the network must put together what it
-# never saw together.
+# Of all pairs of things one in five is kept for the test, in either order and however they lie: the
+# network must put together what it never saw together.
 
 # %%
 SIZES, KINDS = ("small", "large"), ("square", "disc", "cross")
@@ -53,20 +53,21 @@ def drawn(size, kind, middle):
     return (np.minimum(abs(y), abs(x)) <= 0.5) & (np.maximum(abs(y), abs(x)) <= r)
 
 
-def scene(pair, how):
+def scene(pair):
+    pair, how = pair[:: rng.choice([1, -1])], rng.choice(list(LAYOUTS))
     places = [np.array(place) + rng.integers(-1, 2, 2) for place in LAYOUTS[how]]
     shown = sum(drawn(*thing, place) for thing, place in zip(pair, places, strict=True))
     first, second = (f"a {size} {kind}" for size, kind in pair)
     return np.clip(shown, 0, 1) + 0.15 * rng.normal(size=(16, 16)), f"{first} {how} {second}"
 
 
-combinations = list(itertools.product(itertools.product(THINGS, THINGS), LAYOUTS))
-rng.shuffle(combinations)
-held_out, known = combinations[: len(combinations) // 5], combinations[len(combinations) // 5 :]
+couples = list(itertools.combinations_with_replacement(THINGS, 2))
+rng.shuffle(couples)
+held_out, known = couples[: len(couples) // 5], couples[len(couples) // 5 :]
 
 
 def scenes(count, of):
-    found = [scene(*of[n]) for n in rng.integers(0, len(of), count)]
+    found = [scene(of[n]) for n in rng.integers(0, len(of), count)]
     images, captions = zip(*found, strict=True)
     return np.array(images, np.float32)[..., None], captions
 
@@ -83,7 +84,7 @@ plt.show()
 # %% [markdown]
 # ## One to many
 #
-# A convolution makes a vector of each 4 × 4 field of the picture, sixteen in all. Their mean is
+# Two convolutions make a vector of each 4 × 4 field of the picture, sixteen in all. Their mean is
 # what the decoder begins from. From then on it is a language model that reads its last word,
 #
 # $$p(w_1, …, w_n \mid \text{picture}) = \prod_t p(w_t \mid w_{<t}, \text{picture})$$
@@ -165,13 +166,12 @@ source = train.examples((images, ids), 64)
 params = fitted(caption_loss, init(jax.random.key(0)), source, CAPTION_STEPS, 3e-3)
 answers = [said(row) for row in np.asarray(written(params, test_images))]
 right = np.mean([answer == caption for answer, caption in zip(answers, test_captions, strict=True)])
-frequent = max(set(captions), key=captions.count)
-guess = np.mean([caption == frequent for caption in test_captions])
-print(f"captions without a mistake, of pairs never seen: {100 * right:.1f} %; a guess {guess:.0%}")
-assert right > (0.1 if QUICK else 0.9)
+guess = 1 / (len(THINGS) ** 2 * len(LAYOUTS))  # any of the captions that there are
+print(f"captions without a mistake, of pairs never seen: {right:.1%}; a guess {guess:.1%}")
+assert right > (0.3 if QUICK else 0.9)
 
 # %% [markdown]
-# Where did it look? The brighter a field, the more of it went into the word.
+# Where did it look? The redder a field, the more of it went into the word.
 
 # %%
 n = next(n for n, caption in enumerate(test_captions) if answers[n] == caption)
@@ -186,8 +186,8 @@ panels[0].imshow(test_images[n, ..., 0], cmap="gray_r")
 panels[0].set_title("the picture", fontsize=10)
 for axes, word, weight in zip(panels[1:], answers[n].split(), weights[:, 0, 0], strict=True):
     axes.imshow(test_images[n, ..., 0], cmap="gray_r")
-    axes.imshow(weight.reshape(4, 4), extent=(-0.5, 15.5, 15.5, -0.5), cmap="inferno", alpha=0.7,
-                vmin=0, vmax=1)  # fmt: skip
+    axes.imshow(np.ones((4, 4)), cmap="autumn_r", vmin=0, vmax=1, alpha=0.8 * weight.reshape(4, 4),
+                extent=(-0.5, 15.5, 15.5, -0.5))  # fmt: skip
     axes.set_title(word, fontsize=10)
 for axes in panels:
     axes.set_axis_off()
@@ -252,7 +252,7 @@ def pairs(lines):
 
 
 # %% [markdown]
-# Two models, alike in size: one reads from left to right, the other one in both directions,
+# Two models with as many outputs: one reads from left to right, the other one in both directions,
 #
 # $$y_t = \big[\overrightarrow{h}_t, \overleftarrow{h}_t\big]$$
 #
@@ -298,8 +298,9 @@ figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
 wrong = {}
 for k, (name, hatch) in enumerate(zip(tagged, ("//", ""), strict=True)):
     wrong[name] = [100 * np.mean(tagged[name][wanted == n] != n) for n in range(len(TAGS))]
-    axes.bar(np.arange(len(TAGS)) + 0.4 * k - 0.2, wrong[name], 0.38, hatch=hatch, label=name,
-             edgecolor="black")  # fmt: skip
+    bars = axes.bar(np.arange(len(TAGS)) + 0.4 * k - 0.2, wrong[name], 0.38, hatch=hatch,
+                    label=name, edgecolor="black")  # fmt: skip
+    axes.bar_label(bars, fmt="%.1f", fontsize=8)
 axes.set_xticks(range(len(TAGS)), TAGS)
 axes.set(ylabel="wrong, % of its kind")
 axes.legend()
