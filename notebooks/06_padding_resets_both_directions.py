@@ -51,7 +51,8 @@ figure, panels = plt.subplots(1, 2, figsize=(10, 2.8), sharey=True, layout="cons
 for axes, values, name in zip(panels, (ys_careless, ys), ("no lengths", "lengths"), strict=True):
     image = axes.imshow(values[:, :, unit].T, cmap="gray", vmin=-1, vmax=1, aspect="auto")
     for row, n in enumerate(lengths):
-        axes.plot([n - 0.5] * 2, [row - 0.5, row + 0.5], color="tab:red", linewidth=3)
+        ends = [n - 0.5] * 2, [row - 0.5, row + 0.5]
+        axes.plot(*ends, color="tab:red", linewidth=3, clip_on=False)
     axes.set_title(name)
     axes.set_xlabel("step t")
 panels[0].set_ylabel("row")
@@ -172,10 +173,10 @@ print(f"at best, in one direction: {ceiling:.1%}")
 # cells one after the other.
 
 # %%
-ends = {"embed": rnnjax.embed(len(LETTERS), 8), "readout": rnnjax.linear(len(NAMES))}
-one_way = rnnjax.stack(embed=ends["embed"], rnn=rnnjax.gru(48), readout=ends["readout"])
-two_ways = rnnjax.serial(
-    embed=ends["embed"], rnn=rnnjax.bidirectional(rnnjax.gru(24)), readout=ends["readout"]
+embed, readout = rnnjax.embed(len(LETTERS), 8), rnnjax.linear(len(NAMES))
+one_way = rnnjax.stack(embed=embed, rnn=rnnjax.gru(48), readout=readout)
+two_ways = rnnjax.serial(  # as many units in all
+    embed=embed, rnn=rnnjax.bidirectional(rnnjax.gru(24)), readout=readout
 )
 readers = {
     "forwards": (one_way, lambda p, xs, n: rnnjax.unroll(one_way, p, None, xs, lengths=n)[1]),
@@ -210,22 +211,21 @@ for name, (model, apply) in readers.items():
     right[name] = (said[name] == labels)[real].mean()
 
 # %%
-figure, (left, middle) = plt.subplots(1, 2, figsize=(11, 3.5), layout="constrained")
-left.bar(right.keys(), right.values(), color="0.6", edgecolor="black", hatch="//")
-left.axhline(ceiling, color="black", linestyle="--", label="at best, in one direction")
-left.set_ylim(0, 1.05)
-left.set_ylabel("share of right labels")
-left.legend(loc="lower right")
+figure, (whole, each) = plt.subplots(1, 2, figsize=(11, 3.5), layout="constrained")
+whole.bar(right.keys(), right.values(), color="0.6", edgecolor="black", hatch="//")
+whole.axhline(ceiling, color="black", linestyle="--", label="at best, in one direction")
+whole.set_ylim(0, 1.05)
+whole.set_ylabel("share of right labels")
+whole.legend(loc="lower right")
 kinds = np.arange(len(NAMES))
 for k, name in enumerate(readers):
     shares = [(said[name] == labels)[real & (labels == kind)].mean() for kind in kinds]
-    middle.bar(
-        kinds + 0.27 * (k - 1), shares, 0.25, color=str(0.3 + 0.3 * k), ec="black", label=name
-    )
-middle.set_xticks(kinds, NAMES)
-middle.set_ylabel("share of right labels, of this kind")
-middle.set_ylim(0, 1.35)
-middle.legend(ncols=3, loc="upper center")
+    each.bar(kinds + 0.27 * (k - 1), shares, 0.25, color=str(0.3 + 0.3 * k), ec="black", label=name)
+each.set_xticks(kinds, NAMES)
+each.set_ylabel("share of right labels, of this kind")
+each.set_ylim(0, 1.25)
+each.set_yticks(np.linspace(0, 1, 6))
+each.legend(ncols=3, loc="upper center")
 plt.show()
 print({name: f"{share:.1%}" for name, share in right.items()}, f"ceiling {ceiling:.1%}")
 
