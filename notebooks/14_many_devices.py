@@ -32,7 +32,8 @@ DEVICES = 4
 # A product within a recurrent loop is too small to be shared by cores. With `use_cpu_devices` each
 # core can run a loop of its own. It must be called before JAX makes its first array. Without an
 # argument it makes one device a core; here it makes four, so that the pictures are the same
-# everywhere. On a GPU or TPU machine the rest of this notebook stays as it is.
+# everywhere. On a machine with several GPUs or TPUs take `jax.devices()` instead; the rest stays
+# as it is.
 
 # %%
 rnnjax.host.use_cpu_devices(DEVICES)
