@@ -27,10 +27,10 @@ ROWS, STEPS, UNITS, SEEDS = 64, 32, 32, 3  # mazes side by side, steps of a roll
 # %% [markdown]
 # ## The maze
 #
-# This is the T-maze of Bakker (2001). The agent sees two numbers: the sign, ±1 at the first place
-# and 0 elsewhere, and whether it stands at the junction. It may go on, turn left or turn right. A
-# right turn at the junction is worth 1, a wrong one -1, as is a walk that takes too long, and every
-# step costs a little. Everything is an array over `ROWS` mazes, so there is nothing to be mapped.
+# A T-maze after Bakker (2001). The agent sees two numbers: the sign, ±1 at the first place and 0
+# elsewhere, and whether it stands at the junction. It may go on, turn left or turn right. The turn
+# that the sign said is worth 1, the other one -1, as is a walk that takes too long, and every step
+# costs a little. Everything is an array over `ROWS` mazes, so there is nothing to be mapped.
 # An episode that has ended begins anew at once.
 
 # %%
@@ -57,14 +57,14 @@ def look(maze):
 def move(maze, action, key):
     at_junction = maze.place == CORRIDOR
     turns = at_junction & (action != ON)
-    right = turns & (action == maze.sign)
+    correct = turns & (action == maze.sign)
     ends = turns | (maze.time + 1 == LIMIT)
-    reward = jnp.where(right, 1.0, jnp.where(ends, -1.0, 0.0)) - COST
+    reward = jnp.where(correct, 1.0, jnp.where(ends, -1.0, 0.0)) - COST
     walked = maze.place + ((action == ON) & ~at_junction)
     after = Maze(maze.sign, walked, maze.time + 1)
     again = fresh(key, len(action))
     after = jax.tree.map(lambda new, old: jnp.where(ends, new, old), again, after)
-    return after, reward, ends, right
+    return after, reward, ends, correct
 
 
 # %% [markdown]
@@ -100,8 +100,8 @@ def rollout(agent, params, carried, key):
         seen = look(maze)
         state, outputs = agent.step(params, state, seen)
         action = jax.random.categorical(k_action, outputs[:, :3])
-        maze, reward, ends, right = move(maze, action, k_maze)
-        return (maze, state, ends), (seen, begins, action, reward, ends, right, outputs)
+        maze, reward, ends, correct = move(maze, action, k_maze)
+        return (maze, state, ends), (seen, begins, action, reward, ends, correct, outputs)
 
     return jax.lax.scan(step, carried, jax.random.split(key, STEPS))
 
@@ -141,9 +141,9 @@ assert jnp.allclose(replayed, acted, atol=1e-5)
 #
 # $$\delta_t = r_t + \gamma V_{t+1} - V_t, \qquad A_t = \delta_t + \gamma\lambda A_{t+1}$$
 #
-# where what lies behind an episode's end counts nothing. It is a recurrence itself, from the last
-# step to the first. The policy $\pi$ then makes good actions likelier, the value learns to expect
-# what came, and a little entropy keeps the agent curious (Mnih et al., 2016):
+# where at the end of an episode $V_{t+1}$ and $A_{t+1}$ are 0. It is a recurrence itself, from the
+# last step to the first. The policy $\pi$ then makes good actions likelier, the value learns to
+# expect what came, and a little entropy keeps the agent curious (Mnih et al., 2016):
 #
 # $$L = -\overline{A_t \log \pi(a_t)} + \tfrac12 \overline{(V_t - R_t)^2} - \beta \overline{H(\pi)},
 #   \qquad R_t = A_t + V_t \text{ as it was}$$
@@ -169,7 +169,7 @@ def loss_of(agent):
     def loss(params, carried, batch, key):
         _, state, _ = carried
         carried, played = rollout(agent, jax.lax.stop_gradient(params), carried, key)
-        seen, begins, actions, rewards, ends, right, acted = played
+        seen, begins, actions, rewards, ends, correct, acted = played
         advantage = advantages(rewards, ends, acted[..., 3])
         wanted = advantage + acted[:-1, :, 3]
 
@@ -181,7 +181,7 @@ def loss_of(agent):
         entropy = -(jnp.exp(log_p) * log_p).sum(-1).mean()
 
         episodes = jnp.maximum(ends.sum(), 1)
-        shown = {"right": right.sum() / episodes, "reward": rewards.sum() / episodes}
+        shown = {"correct": correct.sum() / episodes, "reward": rewards.sum() / episodes}
         return policy + value - CURIOUS * entropy, (carried, shown)
 
     return loss
@@ -222,19 +222,19 @@ for name, agent in agents.items():
 figure, axes = plt.subplots(figsize=(6.5, 3.4), layout="constrained")
 width = max(1, UPDATES // 40)
 for name, style in (("with memory", "-"), ("without", ":")):
-    smooth = curves[name]["right"].reshape(-1, width, SEEDS).mean(axis=1)
+    smooth = curves[name]["correct"].reshape(-1, width, SEEDS).mean(axis=1)
     steps = width * ROWS * STEPS * np.arange(1, len(smooth) + 1) / 1000
     for seed, line in enumerate(smooth.T):
         label = name if seed == 0 else None
         axes.plot(steps, 100 * line, style, color=f"C{list(agents).index(name)}", label=label)
 axes.axhline(50, color="black", linewidth=0.8)
-axes.set(xlabel="thousand steps in the maze", ylabel="episodes ended rightly, %", ylim=(0, 103))
+axes.set(xlabel="thousand steps in the maze", ylabel="correct turns, % of episodes", ylim=(0, 103))
 axes.legend(loc="center right", bbox_to_anchor=(1, 0.7))
 plt.show()
 
 # %% [markdown]
 # Both learn to walk to the junction. There one of them knows where to turn, and the other one
-# tosses a coin. With the cost of its steps, the best possible return of an episode is $1 - 0.02\,(n
+# can but guess. With the cost of its steps, the best possible return of an episode is $1 - 0.02\,(n
 # + 1)$ for a corridor of $n$ steps; a guesser's is 1 less.
 
 # %%

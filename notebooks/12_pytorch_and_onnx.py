@@ -1,10 +1,10 @@
 # %% [markdown]
 # # From PyTorch and back, and to ONNX
 #
-# An LSTM that was trained in PyTorch is taken over, to the last digit. Here it learns something
-# more. Then it goes two ways: back into the PyTorch module it came from, and into an ONNX file,
-# which serves where there is neither. At every border we check that the numbers are the same. Takes
-# half a minute on two cores, and needs `pip install "rnnjax[train,torch,onnx]"`.
+# An LSTM that was trained in PyTorch is taken over. Here it learns something more. Then it goes two
+# ways: back into the PyTorch module it came from, and into an ONNX file, which serves where there
+# is neither. At every border we check that the numbers are the same, but for rounding. Takes half a
+# minute on two cores, and needs `pip install torch "rnnjax[train,onnx]"`.
 
 # %%
 import os
@@ -29,7 +29,7 @@ LENGTH, ROWS = 40, 64
 # ## The question
 #
 # Forty numbers: is this wave a sine, a square, a triangle or a saw? Its period, phase and height
-# are anything. The waves come clean or noisy.
+# are drawn at random. The waves come clean or noisy.
 
 # %%
 KINDS = ("sine", "square", "triangle", "saw")
@@ -72,6 +72,7 @@ class Theirs(torch.nn.Module):
         return self.readout(self.rnn(xs)[0])
 
 
+torch.set_num_threads(1)  # a step is too small to be shared by cores
 torch.manual_seed(0)
 theirs, rng = Theirs(), np.random.default_rng(0)
 adam = torch.optim.Adam(theirs.parameters(), 1e-2)
@@ -82,7 +83,7 @@ for _ in range(STEPS):
     loss.backward()
     torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)
     adam.step()
-print(f"loss after {STEPS} steps: {loss.item():.3f} nats; a guess has {np.log(4):.3f}")
+print(f"loss after {STEPS} steps: {loss.item():.3f} nats; a guess has {np.log(len(KINDS)):.3f}")
 
 # %% [markdown]
 # ## Taken over
@@ -92,7 +93,8 @@ print(f"loss after {STEPS} steps: {loss.item():.3f} nats; a guess has {np.log(4)
 #
 # PyTorch keeps its matrices the other way round, and two biases where one would do:
 #
-# $$W\,x_t + b_{ih} + U\,h_{t-1} + b_{hh} \quad\text{becomes}\quad x_t W^\top + h_{t-1} U^\top + b$$
+# $$W\,x_t + b_{ih} + U\,h_{t-1} + b_{hh} \quad\text{becomes}\quad
+#   x_t W^\top + h_{t-1} U^\top + b, \qquad b = b_{ih} + b_{hh}$$
 
 # %%
 model = rnnjax.stack(
@@ -130,10 +132,10 @@ taken = difference(answers(params, tests[NOISY][0]), of_torch(theirs, tests[NOIS
 before = right(params)
 print(f"largest difference of a thousand answers at every step, relative: {taken:.1e}")
 print(f"right: {before[CLEAN]:.1%} of clean waves, {before[NOISY]:.1%} of noisy ones")
-assert taken < 5e-5
+assert taken < 1e-3
 
 # %% [markdown]
-# The opposite borders are guarded, too. A model that is not what the weights are of is refused:
+# A model that the weights are not of is refused:
 
 # %%
 try:
@@ -142,7 +144,7 @@ try:
 except ValueError as error:
     refused = str(error)
 print(refused)
-assert refused
+assert "rnn.weight_ih_l1" in refused
 
 # %% [markdown]
 # ## Trained further, here
@@ -165,7 +167,8 @@ def noisy():
 
 optimizer = train.optimizer("adam", 3e-3, clip_norm=1.0)
 state = train.init_train_state(params, optimizer, jax.random.key(0))
-state = train.fit(train.make_train_step(loss_fn, optimizer), state, noisy(), steps=MORE)
+step = train.make_train_step(loss_fn, optimizer)
+state = train.fit(step, state, noisy(), steps=MORE, per_step=ROWS)  # rows, for the rate it shows
 params, after = state.params, right(state.params)
 print(f"right: {after[CLEAN]:.1%} of clean waves, {after[NOISY]:.1%} of noisy ones")
 assert after[NOISY] > before[NOISY]
@@ -182,7 +185,7 @@ back = difference(answers(params, tests[NOISY][0]), of_torch(theirs, tests[NOISY
 print(*(f"{name:22} {list(w.shape)}" for name, w in weights.items()), sep="\n")
 print(f"largest difference, relative: {back:.1e}")
 again = interop.from_torch(model, theirs)
-assert back < 1e-5
+assert back < 1e-4
 assert all(jax.tree.leaves(jax.tree.map(np.array_equal, again, params)))
 
 # %% [markdown]
@@ -203,9 +206,10 @@ xs, kinds = tests[NOISY]
 lengths = np.full(len(kinds), LENGTH, np.int32)
 lengths[1] = 25
 (served,) = session.run(None, {"xs": xs, "lengths": lengths})
-exported = difference(served[:25], answers(params, xs)[:25])
+read = np.arange(LENGTH)[:, None] < lengths
+exported = difference(served[read], np.asarray(answers(params, xs))[read])
 print(f"largest difference, relative: {exported:.1e}")
-assert exported < 1e-5
+assert exported < 1e-4
 
 # %% [markdown]
 # ## The same answers, three times
@@ -221,7 +225,7 @@ for name, logits, style in (
     ("onnxruntime", served, {"linestyle": "none", "marker": ".", "color": "black"}),
 ):
     shares = np.exp(jax.nn.log_softmax(jnp.asarray(logits[:, row])))
-    axes.plot(shares[:, KINDS.index("saw")], label=name, **style)
+    axes.plot(range(1, LENGTH + 1), shares[:, KINDS.index("saw")], label=name, **style)
 axes.set(xlabel="steps read", ylabel="probability of a saw", ylim=(-0.02, 1.02))
 axes.legend(loc="center right")
 plt.show()

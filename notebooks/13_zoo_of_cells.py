@@ -29,7 +29,7 @@ SEEDS, UNITS = range(2), 16 if QUICK else 32
 # | `elman` | $h_t = \tanh(x_t W + h_{t-1} U + b)$ | Elman, 1990 |
 # | `lstm` | a memory that is added to, behind gates | Hochreiter & Schmidhuber, 1997 |
 # | `gru` | one state, which a gate keeps or renews | Cho et al., 2014 |
-# | `min_gru` | the same, but its gate does not see $h_{t-1}$ | Feng et al., 2024 |
+# | `min_gru` | the same, but neither gate nor candidate sees $h_{t-1}$ | Feng et al., 2024 |
 # | `exp_rnn` | $U$ is a rotation, always | Lezcano-Casado & Martínez-Rubio, 2019 |
 #
 # ## Three tasks
@@ -95,10 +95,12 @@ plt.show()
 # $$h_t = \big(1 - z(x_t)\big) \odot h_{t-1} + z(x_t) \odot n(x_t), \qquad 0 < z < 1$$
 #
 # Take two histories that differ in the first bit and are the same from then on. Their states differ
-# by $\Delta_t = (1 - z(x_t)) \odot \Delta_{t-1}$, which shrinks at every step and never changes its
-# sign. But a one must turn the answer over, whatever it was, so $\Delta$ would have to become
-# $-\Delta$. More training does not help, nor do more units: it is not in the equations. A GRU's
-# gate sees its state, and can.
+# by $\Delta_t = (1 - z(x_t)) \odot \Delta_{t-1}$, whose every component shrinks at each step and
+# keeps its sign. But each one turns both answers over, and they must stay opposite: the readout's
+# $\Delta_t \cdot w$ would have to change its sign each time. A sum of terms that only shrink runs
+# out of changes, the sooner as it drowns in rounding. So more training does not help, and more
+# units only put it off: no such cell knows the parity of sequences of any length (Grazzi et al.,
+# 2025). A GRU's gate sees its state, and can.
 
 # %%
 bits = np.random.default_rng(0).integers(0, 2, tasks["parity"].T)
@@ -122,6 +124,7 @@ plt.show()
 # %%
 shrinks = np.abs(gap["min_gru"][1:]) <= np.abs(gap["min_gru"][:-1]) + 1e-6
 assert shrinks.all()
+assert (gap["min_gru"][1:] * gap["min_gru"][:-1] > -1e-9).all()  # and keeps its sign
 assert errors["parity", "gru"] < 0.1
 assert errors["parity", "min_gru"] > 0.5
 
@@ -150,8 +153,8 @@ plt.show()
 # - *Copy.* A rotation forgets nothing: $\lVert h_{t-1} U \rVert = \lVert h_{t-1} \rVert$, through
 #   as many steps as there are, and all letters stay in it. Gates must learn for every letter what
 #   not to overwrite.
-# - *Parity.* One bit, turned over. Any cell can whose new state is a nonlinear function of the old
-#   one.
+# - *Parity.* One bit, turned over: of its old state a cell must make more than a share between 0
+#   and 1.
 #
 # So there is no best cell, but one that has in its equations what a task asks for.
 
@@ -164,5 +167,5 @@ if not QUICK:
     assert best["adding"] != best["copy"]
 
 # %% [markdown]
-# **Try:** `rnnjax.tasks.TASKS` has twenty more tasks made for this, such as `dyck-2` or `recall`,
+# **Try:** `rnnjax.tasks.TASKS` has more tasks made for this, such as `dyck-2` or `recall`,
 # and `rnnjax sweep --task dyck-2 --cells lstm,gru,slstm --seeds 3` does the same from a shell.

@@ -32,7 +32,8 @@ DEVICES = 4
 # A product within a recurrent loop is too small to be shared by cores. With `use_cpu_devices` each
 # core can run a loop of its own. It must be called before JAX makes its first array. Without an
 # argument it makes one device a core; here it makes four, so that the pictures are the same
-# everywhere. On a GPU or TPU machine the rest of this notebook stays as it is.
+# everywhere. On a machine with several GPUs or TPUs take `jax.devices()` instead; the rest stays
+# as it is.
 
 # %%
 rnnjax.host.use_cpu_devices(DEVICES)
@@ -89,10 +90,10 @@ found = {}
 for n in (1, 2, DEVICES):
     rows, whole = placements(n)
     found[n] = gradient(jax.device_put(params, whole), jax.device_put(xs, rows))
-    print(f"{n} devices: loss {found[n][0]:.6f}")
+    print(f"devices: {n}, loss: {found[n][0]:.6f}")
 for n in (2, DEVICES):
     for a, b in zip(jax.tree.leaves(found[n]), jax.tree.leaves(found[1]), strict=True):
-        assert np.abs(np.asarray(a) - np.asarray(b)).max() < 1e-5 * max(1, np.abs(b).max())
+        assert np.abs(np.asarray(a) - np.asarray(b)).max() < 1e-4 * np.abs(b).max()
 
 # %% [markdown]
 # ## How often they talk
@@ -145,9 +146,12 @@ for name, run, rounds in (
 ):
     inside, outside = collectives(run)
     waits[name] = inside * rounds + outside
-    print(f"{name}: {inside} in a loop, {outside} outside; devices meet {waits[name]} times")
+    print(f"{name}: {inside} in a loop, {outside} outside; meetings: {waits[name]}")
 assert inside == 0  # with block=None
-assert waits["rnnjax.unroll, block=None"] <= len(jax.tree.leaves(params))
+each_step, each_block, once = waits.values()
+assert once <= len(jax.tree.leaves(params))
+assert once <= each_block <= each_step
+assert each_step >= T
 
 # %% [markdown]
 # ## Measured
@@ -196,10 +200,8 @@ def draw(key, size):
 
 def squared(params, carried, batch, key):
     xs, targets = batch
-    return train.mean_squared_error(rnnjax.unroll(model, params, None, xs)[1], targets).mean, (
-        carried,
-        {},
-    )
+    _, ys = rnnjax.unroll(model, params, None, xs)
+    return train.mean_squared_error(ys, targets).mean, (carried, {})
 
 
 chain = train.optimizer("adam", 1e-2)

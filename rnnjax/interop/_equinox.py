@@ -102,8 +102,10 @@ def to_equinox(model: Cell | Layer, params: Params, modules: PyTree) -> PyTree:
     """
     from_equinox(model, modules)  # it is one of the model
     arrays: Flat = write(EQUINOX, model, params)
-    for name in {*arrays} - {*flat(modules, "/")}:
-        require_zeros(EQUINOX, name, arrays[name])
+    theirs = flat(modules, "/")
+    for name in arrays:
+        if name not in theirs:
+            require_zeros(EQUINOX, name, arrays[name])
     return jax.tree.map_with_path(lambda path, _: arrays["/".join(map(name_of, path))], modules)
 
 

@@ -280,7 +280,7 @@ def _check(form: Format, model: Cell | Layer, given: Flat) -> None:
     )
     wanted = expected(form, model, max(1, next(sizes, 1)))
     missing = [name for name in wanted if name not in given]
-    unknown = [name for name in given if name not in wanted]
+    unknown = sorted(name for name in given if name not in wanted)  # dicts differ in their order
     for name in unknown if missing else ():
         prefix = name.removesuffix(missing[0])
         if prefix != name and all(f"{prefix}{each}" in given for each in wanted):

@@ -3,6 +3,7 @@
 import functools
 import json
 import struct
+from collections import OrderedDict
 
 import jax
 import jax.numpy as jnp
@@ -190,6 +191,14 @@ def test_refused(name):
     call, message = REFUSED[name]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_what_has_no_place_is_told_in_one_order():
+    more = {name.replace("l0", "l1"): a for name, a in STATE.items()}
+    weights = [*STATE.items(), *more.items()]
+    for given in dict(weights), OrderedDict(weights), OrderedDict(weights[::-1]):
+        with pytest.raises(ValueError, match=f"the weights have {', '.join(sorted(more))}, for"):
+            interop.from_torch(LSTM, given)
 
 
 def test_nnx_takes_a_gru_without_that_bias():

@@ -155,6 +155,12 @@ def test_equinox_without_bias():
     assert_bitwise(interop.to_equinox(GRU, params, module), module)
     with pytest.raises(ValueError, match="Equinox has no place for bias: convert"):
         interop.to_equinox(GRU, params._replace(b=np.ones(12, np.float16)), module)
+    square = eqx.nn.GRUCell(H, H, use_bias=False, key=jax.random.key(0))
+    modules = dict.fromkeys("abcdefgh", square)
+    model = rnnjax.stack(**dict.fromkeys(modules, GRU))
+    params = {n: p._replace(b=p.b + 1) for n, p in interop.from_equinox(model, modules).items()}
+    with pytest.raises(ValueError, match="Equinox has no place for a/bias: convert"):  # the first
+        interop.to_equinox(model, params, modules)
     normal = eqx.nn.RMSNorm(D, eps=1e-6)
     with pytest.raises(ValueError, match="Equinox has RMSNorm where layer_norm"):
         interop.from_equinox(rnnjax.layer_norm(), normal)
