@@ -37,6 +37,11 @@ ARGUMENT = re.compile(r"<b><code>(\w+)</code></b>")
 MATH = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 
+def has_docstring(value: object) -> bool:
+    """Whether there is a docstring of its own: a value has none."""
+    return inspect.isroutine(value) or inspect.isclass(value)
+
+
 class Ours(griffe.Extension):
     """What griffe, which imports nothing, cannot know of the package."""
 
@@ -49,7 +54,7 @@ class Ours(griffe.Extension):
             (path.split(".")[1:], pkg[[*value.__module__.split(".")[1:], value.__qualname__]])
             for values in AREAS.values()
             for path, value in values.items()
-            if inspect.isroutine(value) or inspect.isclass(value)
+            if has_docstring(value)
         ]
         for (*modules, name), target in found:
             text = target.docstring
@@ -79,7 +84,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for name, picture in resources["outputs"].items():
             pages[f"notebooks/{name.replace('output_', f'{path.stem}_')}"] = picture
     for area, paths in AREAS.items():
-        entries = "\n\n".join(f"::: {path}" for path in paths)
+        entries = "\n\n".join(
+            f"::: {path}"
+            + ("" if has_docstring(v) else "\n\n" + make_api.summary(path.rpartition(".")[2], v))
+            for path, v in paths.items()
+        )
         module = sys.modules[area].__doc__ if area in sys.modules else ""
         about = re.sub(r"^Floor \d: ", "", module or "")
         page = f"docs/reference/{area.replace(' ', '_').lower()}.md"
