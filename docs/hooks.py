@@ -8,6 +8,7 @@ import inspect
 import pathlib
 import re
 import sys
+from typing import TypeGuard
 
 import griffe
 from latex2mathml.converter import convert
@@ -31,24 +32,35 @@ AREAS = {
     area: {make_api.path_of(area, name): value for name, value in names.items()}
     for area, names in make_api.areas().items()
 }
-CODE = re.compile(r"<(a|pre|h\d)\b.*?</\1>|<code>([\w.]+)</code>", re.DOTALL)
+CODE = re.compile(r"<(a|b|pre|h\d)\b.*?</\1>|<code>([\w.]+)</code>", re.DOTALL)
+ENTRY = '<div class="doc doc-object'
+ARGUMENT = re.compile(r"<b><code>(\w+)</code></b>")
 MATH = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+
+
+def has_docstring(value: object) -> TypeGuard[type]:
+    """Whether there is a docstring of its own: a value has none."""
+    return inspect.isroutine(value) or inspect.isclass(value)
 
 
 class Ours(griffe.Extension):
     """What griffe, which imports nothing, cannot know of the package."""
 
     def on_package(self, *, pkg: griffe.Module, **_: object) -> None:
-        """`rnnjax.lstm` is a function, though a file is called so; "Example" is a section."""
+        """`rnnjax.lstm` is a function, though a file is called so; "Example" is a section.
+
+        And what stands before a colon in "Returns" is no type.
+        """
         found = [
             (path.split(".")[1:], pkg[[*value.__module__.split(".")[1:], value.__qualname__]])
             for values in AREAS.values()
             for path, value in values.items()
-            if inspect.isroutine(value) or inspect.isclass(value)
+            if has_docstring(value)
         ]
         for (*modules, name), target in found:
             text = target.docstring
             text.value = re.sub(r"^Example:$", "Examples:", text.value, flags=re.M)
+            text.value = re.sub(r"^Returns:\n +", r"\g<0>: ", text.value, flags=re.M)
             home = pkg[modules] if modules else pkg
             if target.parent is not home:
                 home.members[name] = griffe.Alias(name, target, parent=home)
@@ -56,10 +68,12 @@ class Ours(griffe.Extension):
 
 def names() -> dict[str, str]:
     """Where a name leads: by its path, and alone where only one thing is called so."""
+    others = {*make_api.rnnjax.tasks.TASKS, *make_api.rnnjax.Cell.__dataclass_fields__}
     paths = [path for values in AREAS.values() for path in values]
     last = [path.rpartition(".")[2] for path in paths]
     found = {path: path for path in paths}
-    return found | {n: path for n, path in zip(last, paths, strict=True) if last.count(n) == 1}
+    alone = [n for n in last if last.count(n) == 1 and n not in others]
+    return found | {n: paths[last.index(n)] for n in alone}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -71,8 +85,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for name, picture in resources["outputs"].items():
             pages[f"notebooks/{name.replace('output_', f'{path.stem}_')}"] = picture
     for area, paths in AREAS.items():
-        entries = "\n\n".join(f"::: {path}" for path in paths)
-        pages[f"docs/reference/{area.replace(' ', '_').lower()}.md"] = f"# {area}\n\n{entries}\n"
+        entries = "\n\n".join(
+            f"::: {path}"
+            + ("" if has_docstring(v) else "\n\n" + make_api.summary(path.rpartition(".")[2], v))
+            for path, v in paths.items()
+        )
+        module = sys.modules[area].__doc__ if area in sys.modules else ""
+        about = re.sub(r"^Floor \d: ", "", module or "")
+        page = f"docs/reference/{area.replace(' ', '_').lower()}.md"
+        pages[page] = f"# {area}\n\n{about[:1].upper()}{about[1:]}\n\n{entries}\n"
     for place, content in pages.items():
         files.append(File.generated(config, place, content=content))
     listed = [*pages, *(file.src_uri for file in files.documentation_pages())]
@@ -99,11 +120,15 @@ def on_page_content(html: str, page: Page, **_: object) -> str:
         item.title = re.sub(r"\\[()]", "", item.title)
 
     def linked(match: re.Match[str]) -> str:
-        path = known.get(match[2] or "")
+        path = known.get(match[2] or "") if match[2] not in arguments else None
         return f'<autoref identifier="{path}">{match[0]}</autoref>' if path else match[0]
 
     def drawn(match: re.Match[str]) -> str:
         how = "block" if match[1] == "div" else "inline"
         return convert(entities.unescape(match[2]), display=how)
 
-    return MATH.sub(drawn, CODE.sub(linked, html))
+    parts = []
+    for part in html.split(ENTRY):  # in each an argument of its own is no other thing of that name
+        arguments = ARGUMENT.findall(part)
+        parts.append(CODE.sub(linked, part))
+    return MATH.sub(drawn, ENTRY.join(parts))

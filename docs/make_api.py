@@ -76,12 +76,16 @@ def public(module: ModuleType) -> dict[str, object]:
     }
 
 
+def summary(name: str, value: object) -> str:
+    """The first line of what is said about a name."""
+    return VALUES.get(name) or (inspect.getdoc(value) or "").splitlines()[0]
+
+
 def table(names: dict[str, object]) -> list[str]:
     """A Markdown table of names and summaries."""
     rows = ["| name | what it is |", "| --- | --- |"]
     for name, value in names.items():
-        summary = VALUES.get(name) or (inspect.getdoc(value) or "").splitlines()[0]
-        rows.append(f"| `{name}` | {summary} |")
+        rows.append(f"| `{name}` | {summary(name, value)} |")
     return [*rows, ""]
 
 

@@ -323,7 +323,7 @@ def cliff() -> list[str]:
         "Above the surface, below its contours. Without clipping, one step at the foot of the wall",
         "throws the unit out of the picture; the clipped path stays there.",
         "",
-        "# Slices of a loss",
+        "## Slices of a loss",
         "",
         "The loss of the GRU of [three bits](fixed_points.md), here after 300 steps, on one batch",
         "along random directions that are normalised filter by filter (Li et al., 2018).",

@@ -32,7 +32,7 @@ class Clock:
     Attributes:
       length: T.
       reverse: Whether time runs from the last index to the first.
-      loop_unroll: `unroll` of `lax.scan`.
+      loop_unroll: `unroll=` of `lax.scan`.
     """
 
     def __init__(self, length: int, reverse: bool, loop_unroll: int):

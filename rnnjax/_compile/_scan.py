@@ -59,7 +59,7 @@ def scan(
       xs: The inputs `[T, ...]`: any pytree, or None.
       length: T, needed where `xs` has no leaves.
       reverse: Whether to run from the last step to the first. `ys[t]` stays aligned with `xs[t]`.
-      loop_unroll: Steps per iteration of each loop, `unroll` of `lax.scan`.
+      loop_unroll: Steps per iteration of each loop, `unroll=` of `lax.scan`.
       save: What is kept for the gradient: `all`, or `states`, which keeps the state before each
         block and recomputes the rest. `auto` is `all` up to 2 GiB.
       block: How many steps go through all the stages together: less memory, and arrays that stay
