@@ -224,4 +224,6 @@ def _lines(path: str) -> list[str]:
 
 def heading(title: str, about: Mapping[str, Any]) -> list[str]:
     """The first lines of a page of results: its title, and what `machine` said."""
-    return [f"# {title}", "", *(f"- {key}: {value}" for key, value in about.items()), ""]
+    said = {**about, "load": f"{about['load']:.1f}"}
+    said["versions"] = ", ".join(map(" ".join, about["versions"].items()))
+    return [f"# {title}", "", *(f"- {key}: {value}" for key, value in said.items()), ""]

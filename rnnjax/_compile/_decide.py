@@ -109,15 +109,18 @@ def _save(found: Schedule, length: int, rows: int) -> tuple[str, str]:
 
 
 def _in_blocks(found: Schedule, estimate: Estimate) -> int:
-    """Steps in a block: as many as stay in cache together, and fill a product.
-
-    A shorter last block is compiled as a second program: a divisor of T, if there is one near.
-    """
-    length = estimate.length
+    """Steps in a block: as many as stay in cache together, and fill a product."""
     moved = [e for stage in found.stages if stage.kind == "parallel" for e in stage.eqns]
     products = [e for e in moved if e.primitive.name in PRODUCTS]
     multiplied = estimate.rows * max(map(found.rows, products), default=_ROWS)
-    wanted = max(CACHE // estimate.handed, _ROWS // multiplied, 1)
+    return _near(max(CACHE // estimate.handed, _ROWS // multiplied, 1), estimate.length)
+
+
+def _near(wanted: int, length: int) -> int:
+    """Steps in a block, about as many as wanted: a divisor of T, if there is one near.
+
+    A shorter last block is compiled as a second program.
+    """
     near = range(max(1, wanted // 2), min(4 * wanted, length - 1) + 1)
     divisors = [size for size in near if length % size == 0]
     if divisors:
@@ -132,20 +135,18 @@ def _block(found: Schedule, estimate: Estimate, save: str) -> tuple[int | None, 
     arrays that stages hand to each other should be small and used again. Elsewhere memory is fast
     and launches are slow, so all steps go together.
     """
-    length, kept = estimate.length, "states and blocks take the same memory"
+    length = estimate.length
+    if save == "states":
+        return _near(math.isqrt(length), length), "states and blocks take the same memory"
     # XLA runs a convolution of many steps many times slower inside of a loop than outside.
     convolves = any(e.primitive.name == "conv_general_dilated" for e in found.program.eqns)
     # Without a loop there is nothing that blocks keep company.
     small = estimate.handed * length <= (CACHE if found.loops else SHARED_CACHE)
-    if not on_cpu() or convolves or small:
-        if save == "states":
-            return math.isqrt(length), kept
-        if convolves:
-            return None, "convolutions run best outside of any loop"
+    if convolves:
+        return None, "convolutions run best outside of any loop"
+    if not on_cpu() or small:
         return None, "what stages hand on is small" if on_cpu() else "fewest launches"
-    block = _in_blocks(found, estimate)
-    if save == "all":
-        block = estimate.best((block, None))
+    block = estimate.best((_in_blocks(found, estimate), None))
     if block is None or block >= length:
         return None, "blocks would take longer"
     return block, f"blocks stay in cache{', the last one is shorter' if length % block else ''}"

@@ -74,7 +74,7 @@ def fit(
       clip_norm: the optimizer's clipping threshold, for the share of clipped steps; 0 for none.
       max_skips: how many skipped steps in a row end the run; that of `make_train_step`.
       per_step: how many things a step works on, for the rate that is shown; by default the source's
-        batch size.
+        batch size. Where neither is known, steps are counted.
       unit: what these things are.
       history: the records of the run so far, where it is resumed: evaluations without a new least
         figure are counted from there.
@@ -110,6 +110,8 @@ def fit(
         )
     watched = _Watched(watch, natural("patience", patience), history)
     batch_size, axes = getattr(batches, "batch_size", 1), getattr(batches, "axes", None)
+    if per_step is None and not hasattr(source, "batch_size"):
+        unit = "steps"
     where = placement(1 if axes is None else batch_size)
     carried = where.carried(state.carried)
     state = placed(state._replace(carried=()), where.whole)._replace(carried=carried)

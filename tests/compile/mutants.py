@@ -28,6 +28,13 @@ _OF_FLIPS = "tests/compile/test_flip.py"
 
 MUTANTS = [
     (
+        "compiler: states are kept in blocks that stay in cache",
+        _file("decide"),
+        "return _near(math.isqrt(length), length),",
+        "return _in_blocks(found, estimate),",
+        ("tests/compile/test_plan.py", "-k", "little_memory"),
+    ),
+    (
         "compiler: options do not keep plain scan away",
         _file("decide"),
         "on_cpu() and options.chooses",

@@ -274,7 +274,23 @@ def test_more_than_fits_is_not_kept():
     assert saved(100_000).save == "states"
     assert "GB" in saved(100_000).why
     assert saved(100_000, save="all").save == "all"
-    assert saved(16, save="states").block == 4  # the default of small ones: √T
+    assert saved(16, save="states").block == 4  # √T
+    assert saved(1000, save="states").block == 25  # a divisor near it
+
+
+def test_kept_states_take_little_memory_at_any_length():
+    cell = rnnjax.lstm(64)
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 64))
+
+    def peak(**options):
+        def loss(params, xs):
+            return rnnjax.unroll(cell, params, None, xs, save="states", **options)[1].sum()
+
+        xs = jax.ShapeDtypeStruct((256, 16, 64), jnp.float32)
+        compiled = jax.jit(jax.grad(loss)).lower(params, xs).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert peak() < 0.5 * peak(block=128)  # as many as stay in cache
 
 
 def wide_lstm(p, state, x):

@@ -105,6 +105,11 @@ def test_an_evaluation_sees_the_state_of_its_step():
     assert seen == [7]
 
 
+def test_steps_are_counted_where_no_batch_size_is_known(capsys):
+    fit(STEP, begin(), (source().batch(step) for step in range(20)), steps=20)
+    assert re.search(r" \d+ steps/s", capsys.readouterr().err.replace("\n", " "))
+
+
 def test_clipped_and_skipped_steps_are_shown(capsys):
     records = []
     fit(STEP, begin(), source(), steps=20, clip_norm=1e-3, callbacks=[records.append])
