@@ -32,10 +32,10 @@ test: install
 bench: install
 	$(BIN)/python benchmarks/bench.py standard $(ARGS)
 
-# Everything long: the long versions, whose logs are committed under tests/logs/, all planted faults,
+# Everything long: all tests in their long versions, whose logs are in tests/logs/, all planted faults,
 # and the whole suite on the newest Python.
 slow: install
-	RNNJAX_SLOW=1 $(BIN)/pytest -m slow $(ARGS)
+	RNNJAX_SLOW=1 $(BIN)/pytest $(ARGS)
 	$(MAKE) mutation
 	$(MAKE) test PYTHON="python3.13 python3.12"
 

@@ -45,6 +45,8 @@ _CONTROLLED = [
      "mackey or lorenz_is"),
     ("chaos", "the value that is read is asked for", "sizes, values[1:], real_steps",
      "sizes, values[:-1], real_steps", "next_value"),
+    ("_base", "at one length alone there is no figure", " | {self.T: self.metric}", "",
+     "one_length"),
     ("_base", "a set may hold more", "((ys > 0) != targets).any(axis=-1)",
      "((ys <= 0) & targets).any(axis=-1)", "errors_by_hand"),
     ("_base", "NaN is an answer", "jnp.isfinite(ys).all(axis=-1), wrong", "True, wrong",

@@ -426,7 +426,8 @@ def test_lengths_double_up_to_the_longest():
     assert task.lengths() == [20, 40, 80, 160, 320, 500]
     assert dataclasses.replace(task, T=1, longest=2).lengths() == [1, 2]
     assert KINDS_OF["embedded-reber"](T=8, longest=8).lengths() == [8]
-    assert task.by_length({f"% wrong at {n}": n / 10 for n in task.lengths()})[500] == 50
+    figures = {"% wrong": task.T / 10} | {f"% wrong at {n}": n / 10 for n in task.lengths()}
+    assert task.by_length(figures)[500] == 50
 
 
 @pytest.mark.parametrize(
@@ -524,3 +525,14 @@ def test_an_lstm_that_has_learnt_short_parity_knows_long_ones(monkeypatch):
     for figures in found.figures:
         assert figures["% wrong"] == 0
         assert figures["% wrong at 24"] <= 5
+
+
+def test_a_task_of_one_length_has_its_figure_and_picture(tmp_path):
+    task = KINDS_OF["embedded-reber"].tiny(tmp_path)
+    assert task.lengths() == [task.T]
+    data, system = task.data(), task.system({})
+    params = jax.jit(system.init)(jax.random.key(0))
+    figures = system.evaluate(params, data.test)
+    assert task.by_length(figures) == {task.T: figures[task.metric]}
+    task.picture(system, params, data, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").exists()

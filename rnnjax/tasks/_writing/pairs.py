@@ -170,13 +170,14 @@ def held_out(
 ) -> dict[str, list[Text]]:
     """So many distinct pairs of each part, drawn; fewer where no more are found."""
     rng, found = np.random.default_rng(seed), {part: {} for part in counts}
-    for _ in range(100 * sum(counts.values())):
+    in_vain, wanted = 0, sum(counts.values())
+    while sum(map(len, found.values())) < wanted and in_vain < 10 * wanted:
         text = draw(rng)
         part = place(group(text))
-        if len(found.get(part, {})) < counts.get(part, 0):
-            found[part].setdefault(text[0], text)
-        if all(len(found[part]) == count for part, count in counts.items()):
-            break
+        is_new = len(found.get(part, {})) < counts.get(part, 0) and text[0] not in found[part]
+        if is_new:
+            found[part][text[0]] = text
+        in_vain = 0 if is_new else in_vain + 1
     return {part: list(pairs.values()) for part, pairs in found.items()}
 
 

@@ -178,8 +178,9 @@ class Controlled(GeneratedTask):
         return [*found, self.longest]
 
     def by_length(self, figures: dict[str, float]) -> dict[int, float]:
-        """The metric by length, from figures on the test data."""
-        return {n: figures[f"{self.metric} at {n}"] for n in self.lengths()}
+        """The metric by length, from figures on the test data; that without a length is at T."""
+        names = {n: f"{self.metric} at {n}" for n in self.lengths()} | {self.T: self.metric}
+        return {n: figures[name] for n, name in names.items()}
 
     def mark_lengths(self, axes: Any) -> None:
         """An axis of lengths, on which those that were trained are shaded."""
