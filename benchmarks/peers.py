@@ -251,8 +251,8 @@ def flax_nnx(net: Net) -> Peer:
             values[*inside, "dense_i", "kernel"] = w.w_x
             values[*inside, "dense_h", "kernel"] = w.w_h
             values[*inside, biased, "bias"] = w.b
-        flat = {path: leaf.replace(values[path]) for path, leaf in params.flat_state()}
-        return nnx.State.from_flat_path(flat)
+        flat = {path: leaf.replace(values[path]) for path, leaf in nnx.to_flat_state(params)}
+        return nnx.from_flat_state(flat)
 
     def run(params: Any, xs: Any, padding: Mapping[str, Any]) -> Any:
         zero = jnp.zeros((xs.shape[1], units), xs.dtype)

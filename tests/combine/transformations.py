@@ -47,16 +47,18 @@ def parameters(cell, seed=0):
 
 
 def moved(state, seed=0):
-    """The state, its numbers away from the initial ones."""
+    """The state, its numbers away from the initial ones, but for those that it holds: rates."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(
-        lambda a: (
-            jnp.asarray(a + rng.normal(0, 0.5, a.shape), a.dtype)
-            if jnp.issubdtype(a.dtype, jnp.floating)
-            else a
-        ),
-        numpy(state),
-    )
+
+    def is_held(part):
+        return isinstance(part, rnnjax.Held)
+
+    def away(a):
+        if is_held(a) or not jnp.issubdtype(a.dtype, jnp.floating):
+            return a
+        return jnp.asarray(a + rng.normal(0, 0.5, a.shape), a.dtype)
+
+    return jax.tree.map(away, numpy(state), is_leaf=is_held)
 
 
 def floats(tree):
