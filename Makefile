@@ -35,7 +35,7 @@ bench: install
 # Everything long: all tests in their long versions, whose logs are in tests/logs/, all planted faults,
 # and the whole suite on the newest Python.
 slow: install
-	RNNJAX_SLOW=1 $(BIN)/pytest $(ARGS)
+	RNNJAX_SLOW=1 $(MAKE) test
 	$(MAKE) mutation
 	$(MAKE) test PYTHON="python3.13 python3.12"
 

@@ -8,7 +8,6 @@ import inspect
 import pathlib
 import re
 import sys
-from typing import TypeGuard
 
 import griffe
 from latex2mathml.converter import convert
@@ -38,7 +37,7 @@ ARGUMENT = re.compile(r"<b><code>(\w+)</code></b>")
 MATH = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 
-def has_docstring(value: object) -> TypeGuard[type]:
+def has_docstring(value: object) -> bool:
     """Whether there is a docstring of its own: a value has none."""
     return inspect.isroutine(value) or inspect.isclass(value)
 

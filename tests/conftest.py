@@ -1,11 +1,10 @@
 """What every test runs under: strict dtype promotion, fixed examples for hypothesis, quick compiles
 (environment.py) and an account of what all of it costs (ledger.py)."""
 
-import environment  # noqa: F401  (first, before anything imports jax)
+from environment import LONG  # first, before anything imports jax
 
 # isort: split
 import math
-import os
 import signal
 
 import hypothesis
@@ -36,7 +35,7 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(config, items):
     """The long versions run by RNNJAX_SLOW=1 alone, as `make slow` does."""
-    if os.environ.get("RNNJAX_SLOW") != "1":
+    if not LONG:
         long = [item for item in items if item.get_closest_marker("slow")]
         items[:] = [item for item in items if item not in set(long)]
         config.hook.pytest_deselected(items=long)

@@ -22,5 +22,8 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):
         "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
     )
 
+# Whether tests run in their long versions, as `make slow` does.
+LONG = os.environ.get("RNNJAX_SLOW") == "1"
+
 for name, value in SETTINGS.items():
     os.environ.setdefault(name, value)

@@ -47,7 +47,7 @@ def fit(
     clip_norm: float = 0.0,
     max_skips: int = 10,
     per_step: int | None = None,
-    unit: str = "examples",
+    unit: str | None = None,
     history: Sequence[Record] = (),
 ) -> TrainState:
     """Trains up to a number of steps, and shows how it goes.
@@ -74,8 +74,8 @@ def fit(
       clip_norm: the optimizer's clipping threshold, for the share of clipped steps; 0 for none.
       max_skips: how many skipped steps in a row end the run; that of `make_train_step`.
       per_step: how many things a step works on, for the rate that is shown; by default the source's
-        batch size. Where neither is known, steps are counted.
-      unit: what these things are.
+        batch size.
+      unit: what these things are; by default examples, or steps where a step works on one thing.
       history: the records of the run so far, where it is resumed: evaluations without a new least
         figure are counted from there.
 
@@ -110,13 +110,13 @@ def fit(
         )
     watched = _Watched(watch, natural("patience", patience), history)
     batch_size, axes = getattr(batches, "batch_size", 1), getattr(batches, "axes", None)
-    if per_step is None and not hasattr(source, "batch_size"):
-        unit = "steps"
+    things: int = per_step or batch_size
+    unit = unit or ("examples" if things > 1 else "steps")
     where = placement(1 if axes is None else batch_size)
     carried = where.carried(state.carried)
     state = placed(state._replace(carried=()), where.whole)._replace(carried=carried)
     with (
-        _Display(steps, clip_norm, per_step or batch_size, callbacks, unit) as display,
+        _Display(steps, clip_norm, things, callbacks, unit) as display,
         _Signals(checkpoint is not None) as signals,
     ):
         pending: Metrics | None = None

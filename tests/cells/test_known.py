@@ -1,13 +1,13 @@
 """Every cell of the field: its paper's equations in NumPy, its size, its plan, the contract."""
 
 import functools
-import os
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
+from environment import LONG
 from oracles import assert_close, pair
 
 import rnnjax
@@ -24,7 +24,7 @@ ODD = {
     "reverse": True,
 }
 # What the NumPy loops show already; all laws in the long version.
-SHOWN = [] if os.environ.get("RNNJAX_SLOW") == "1" else ["compiled", "masked"]
+SHOWN = [] if LONG else ["compiled", "masked"]
 pytestmark = pytest.mark.usefixtures("x64")
 each = pytest.mark.parametrize("name", KNOWN)
 # One of each factory; the others, with other options, in the long version.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import os
 import re
 import sys
 import traceback
@@ -17,6 +16,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from environment import LONG
 from jax import lax
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -30,9 +30,8 @@ _cost.WORSE = math.inf  # as in conftest.py
 COLLECTIVE = (
     r"= (.*) (?:all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
 )
-SLOW = os.environ.get("RNNJAX_SLOW") == "1"
 # "auto" is "deferred" so far.
-MODES = ("auto", "autodiff", "deferred") if SLOW else ("auto", "autodiff")
+MODES = ("auto", "autodiff", "deferred") if LONG else ("auto", "autodiff")
 NAMES = ("elman", "lstm", "gru", "layers", "delayed")
 
 
@@ -225,11 +224,11 @@ def checks() -> dict[str, Callable[[], None]]:
     found: dict[str, Callable[[], None]] = {}
     for name in NAMES:
         # In a short run, all of it for one of them alone.
-        all_of_it = SLOW or name == "lstm"
+        all_of_it = LONG or name == "lstm"
         for backward in MODES if all_of_it else ("auto",):
             for devices in (2, 4) if backward == "auto" and all_of_it else (2,):
                 how = f"{name}-{devices}-{backward}"
-                more = SLOW or (all_of_it and devices == 2)
+                more = LONG or (all_of_it and devices == 2)
                 for kind in (AxisType.Auto, AxisType.Explicit):
                     if kind is AxisType.Explicit and name == "layers":
                         continue  # a lookup by sharded tokens needs out_sharding in plain JAX too

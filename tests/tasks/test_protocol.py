@@ -4,13 +4,13 @@ import dataclasses
 import io
 import json
 import math
-import os
 import pathlib
 import shutil
 
 import jax
 import numpy as np
 import pytest
+from environment import LONG
 from oracles import assert_bitwise
 
 from rnnjax.cli import main
@@ -28,7 +28,6 @@ WHOLE = [pytest.param(n, marks=pytest.mark.slow) if n in ALIKE else n for n in T
 # Whose gradients are drawn, and whose runs are resumed, at each run of the tests: a cell alone, one
 # inside a layer, a decoder, a state that is carried on.
 SEEN = {"adding", "tag", "add", "language-model"}
-LONG = os.environ.get("RNNJAX_SLOW") == "1"
 pytestmark = [pytest.mark.optimised] if LONG else []  # as a user's runs are
 PNG = b"\x89PNG"
 

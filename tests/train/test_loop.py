@@ -18,7 +18,15 @@ from oracles import assert_bitwise
 
 import rnnjax
 from rnnjax.tasks.language_model import next_symbol_loss
-from rnnjax.train import NonFiniteError, fit, init_train_state, make_train_step, optimizer, streams
+from rnnjax.train import (
+    NonFiniteError,
+    fit,
+    init_train_state,
+    iterated,
+    make_train_step,
+    optimizer,
+    streams,
+)
 from rnnjax.train import folder as folder_module
 from rnnjax.train import loop as loop_module
 from rnnjax.train import run as run_module
@@ -107,6 +115,9 @@ def test_an_evaluation_sees_the_state_of_its_step():
 
 def test_steps_are_counted_where_no_batch_size_is_known(capsys):
     fit(STEP, begin(), (source().batch(step) for step in range(20)), steps=20)
+    assert re.search(r" \d+ steps/s", capsys.readouterr().err.replace("\n", " "))
+    batches = iterated(source().batch(step) for step in range(20))
+    fit(STEP, begin(), batches, steps=20)
     assert re.search(r" \d+ steps/s", capsys.readouterr().err.replace("\n", " "))
 
 

@@ -174,7 +174,7 @@ def held_out(
     while sum(map(len, found.values())) < wanted and in_vain < 10 * wanted:
         text = draw(rng)
         part = place(group(text))
-        is_new = len(found.get(part, {})) < counts.get(part, 0) and text[0] not in found[part]
+        is_new = part in found and len(found[part]) < counts[part] and text[0] not in found[part]
         if is_new:
             found[part][text[0]] = text
         in_vain = 0 if is_new else in_vain + 1
